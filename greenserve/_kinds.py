@@ -1,0 +1,353 @@
+"""Kinds of values: how each is written, and what is allowed. Knows no setting by name.
+
+A kind reads text (``parse``) and values that are objects already (``check``). Both raise ValueError or TypeError
+without a message: ``allowed`` says what is right, and the setting adds its name and where the value came from.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+__all__ = [
+    "Choice",
+    "Count",
+    "Duration",
+    "Flag",
+    "InheritedFd",
+    "Kind",
+    "Mode",
+    "Networks",
+    "OrOff",
+    "Several",
+    "Size",
+    "TcpAddress",
+    "Text",
+    "UnixAddress",
+    "parse_address",
+]
+
+
+class TcpAddress:
+    """``HOST:PORT``. An empty host is every IPv4 interface, port 0 is one that the system picks."""
+
+    __slots__ = ("host", "port")
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixAddress:
+    """``unix:PATH``."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+class InheritedFd:
+    """``fd://N``: a listening socket that the parent process opened and left to us under this number."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __str__(self) -> str:
+        return f"fd://{self.fd}"
+
+
+_DEFAULT_PORT = 8000
+# A name or IPv4 address, or an IPv6 address in brackets; without the brackets nobody can tell where the port begins.
+_TCP = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]*))(?::(?P<port>[0-9]{1,5}))?")
+
+
+def parse_address(text: str) -> TcpAddress | UnixAddress | InheritedFd:
+    """Raises ValueError."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        path = path.removeprefix("//")  # unix:///run/app.sock is a common spelling of unix:/run/app.sock
+        if not path or "\0" in path:
+            raise ValueError
+        return UnixAddress(path)
+    if text.startswith("fd://"):
+        return InheritedFd(_parse_digits(text.removeprefix("fd://")))
+    match = _TCP.fullmatch(text)
+    # "8000" alone: a host to some servers, a port to others.
+    if not match or not text or text.isdigit():
+        raise ValueError
+    port = int(match["port"]) if match["port"] else _DEFAULT_PORT
+    if port > 65535:
+        raise ValueError
+    return TcpAddress(match["v6"] or match["host"], port)
+
+
+def _parse_digits(text: str) -> int:
+    # int() also takes "+5", "0_5" and digits of other scripts: somebody who writes those meant something else.
+    if not re.fullmatch(r"[0-9]+", text):
+        raise ValueError
+    return int(text)
+
+
+class Kind:
+    """A type of value.
+
+    Attributes:
+        metavar: What stands for the value in a usage line. Empty for a flag, which takes none there.
+        allowed: What may be given, for a person.
+    """
+
+    __slots__ = ("allowed", "metavar")
+
+    def __init__(self, metavar: str, allowed: str) -> None:
+        self.metavar = metavar
+        self.allowed = allowed
+
+    def parse(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def check(self, value: object) -> Any:
+        """Take a value that came as an object. Kinds that are text by nature take none."""
+        raise TypeError
+
+    def plain(self, value: Any) -> object:
+        """Return ``value`` as a literal that ``check`` or ``parse`` takes back."""
+        return value
+
+
+class Text(Kind):
+    """Any text but the empty one."""
+
+    __slots__ = ()
+
+    def __init__(self, metavar: str, allowed: str = "any text") -> None:
+        super().__init__(metavar, allowed)
+
+    def parse(self, text: str) -> str:
+        if not text:
+            raise ValueError
+        return text
+
+
+class Choice(Kind):
+    """One of a few words, in any case."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, metavar: str, *words: str) -> None:
+        super().__init__(metavar, " or ".join(filter(None, [", ".join(words[:-1]), words[-1]])))
+        self.words = words
+
+    def parse(self, text: str) -> str:
+        if text.lower() not in self.words:
+            raise ValueError
+        return text.lower()
+
+
+class Flag(Kind):
+    """On or off."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("", "yes or no (also true/false, on/off, 1/0)")
+
+    def parse(self, text: str) -> bool:
+        word = text.lower()
+        if word in {"1", "true", "yes", "on"}:
+            return True
+        if word in {"0", "false", "no", "off"}:
+            return False
+        raise ValueError
+
+    def check(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+
+
+class Number(Kind):
+    """A number of something, between two bounds. The base of every kind that is a number with a unit."""
+
+    __slots__ = ("maximum", "minimum")
+
+    def __init__(self, metavar: str, written: str, minimum: int, maximum: int | None) -> None:
+        bounds = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+        super().__init__(metavar, f"{written}, {bounds}")
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def parse(self, text: str) -> int | float:
+        return self.check(self.count(text))
+
+    def check(self, value: object) -> int | float:
+        # True is an int to Python, and nan lies between no bounds.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= self.minimum:
+            raise ValueError
+        if value == float("inf") or (self.maximum is not None and value > self.maximum):
+            raise ValueError
+        return value
+
+    def count(self, text: str) -> int | float:
+        return _parse_digits(text)
+
+
+class Count(Number):
+    """A whole number of things."""
+
+    __slots__ = ()
+
+    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+        super().__init__("N", "a whole number", minimum, maximum)
+
+    def check(self, value: object) -> int:
+        if not isinstance(value, int):
+            raise TypeError
+        return int(super().check(value))
+
+
+# KB and MB are 1000 to some and 1024 to others, so they are refused.
+_SIZE = re.compile(r"([0-9]+) ?(?:([kmg])(?:ib)?|b)?", re.IGNORECASE)
+_BYTES = {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class Size(Number):
+    """A whole number of bytes."""
+
+    __slots__ = ()
+
+    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+        super().__init__("BYTES", "bytes, such as 8190, 64K or 16MiB (K, M and G are powers of 1024)", minimum, maximum)
+
+    def count(self, text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        if not match:
+            raise ValueError
+        return int(match[1]) * _BYTES[match[2] and match[2].lower()]
+
+    def check(self, value: object) -> int:
+        if not isinstance(value, int):
+            raise TypeError
+        return int(super().check(value))
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
+_SECONDS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(Number):
+    """Seconds, as a float."""
+
+    __slots__ = ()
+
+    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+        super().__init__("TIME", "seconds, or a time such as 500ms, 30s, 5m or 2h", minimum, maximum)
+
+    def count(self, text: str) -> float:
+        match = _DURATION.fullmatch(text)
+        if not match:
+            raise ValueError
+        return float(match[1]) * _SECONDS[match[2]]
+
+    def check(self, value: object) -> float:
+        return float(super().check(value))
+
+
+class Mode(Kind):
+    """Permission bits, written in octal as ``chmod`` takes them."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("MODE", "permissions in octal, such as 660, 000 to 777")
+
+    def parse(self, text: str) -> int:
+        if not re.fullmatch(r"(?:0o|0)?[0-7]{3}", text):
+            raise ValueError
+        return int(text.removeprefix("0o"), 8)
+
+    def check(self, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+            raise ValueError
+        return value
+
+
+class OrOff(Kind):
+    """Another kind, or None: written ``off`` or ``none``, and 0 where the other kind is a number."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(kind.metavar, f"{kind.allowed}; or off")
+        self.kind = kind
+
+    def parse(self, text: str) -> Any:
+        if text.lower() in {"off", "none"}:
+            return None
+        return self._value_or_none(self.kind.parse(text))
+
+    def check(self, value: object) -> Any:
+        return None if value is None else self._value_or_none(self.kind.check(value))
+
+    def plain(self, value: Any) -> object:
+        return None if value is None else self.kind.plain(value)
+
+    def _value_or_none(self, value: Any) -> Any:
+        # "No limit" has one value inside, so that nobody asks for None and for 0.
+        return None if isinstance(self.kind, Number) and value == 0 else value
+
+
+class Several(Kind):
+    """A tuple of items: written with commas between them, or given as a list."""
+
+    __slots__ = ("parse_item",)
+
+    def __init__(self, metavar: str, allowed: str, parse_item: Callable[[str], object]) -> None:
+        super().__init__(metavar, allowed)
+        self.parse_item = parse_item
+
+    def parse(self, text: str) -> tuple[Any, ...]:
+        return self.check(text.split(","))
+
+    def check(self, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise ValueError
+        items: list[object] = []
+        for item in value:
+            if not isinstance(item, str):
+                raise TypeError
+            items += [self.parse_item(part.strip()) for part in item.split(",")]
+        return tuple(items)
+
+    def plain(self, value: Iterable[Any]) -> list[str]:
+        return [str(item) for item in value]
+
+
+_NETWORK = re.compile(r"\*|[0-9.]+(?:/[0-9]{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/[0-9]{1,3})?")
+
+
+class Networks(Kind):
+    """Addresses and networks as one text, ``*`` for everybody. Whoever uses it reads it with ``ipaddress``."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("ADDRESSES", "IP addresses and networks with commas between them, * for all, or nothing")
+
+    def parse(self, text: str) -> str:
+        items = [item.strip() for item in text.split(",")] if text.strip() else []
+        if not all(map(_NETWORK.fullmatch, items)):
+            raise ValueError
+        return ",".join(items)

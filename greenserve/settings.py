@@ -1,0 +1,336 @@
+"""One declaration for each setting: name, kind, default, limits, unit, text.
+
+Data alone. It knows neither where a value was given (that is ``config``) nor what becomes of it: the library
+takes its defaults from here, the command its flags, its environment variables, its help and its reference page.
+
+Names are gunicorn's where they mean the same; what gunicorn spells in another way stands under ``aliases``.
+"""
+
+from __future__ import annotations
+
+from greenserve._kinds import (
+    Choice,
+    Count,
+    Duration,
+    Flag,
+    Kind,
+    Mode,
+    Networks,
+    OrOff,
+    Several,
+    Size,
+    Text,
+    parse_address,
+)
+from greenserve.errors import SettingError
+
+TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["ALIASES", "SETTINGS", "Setting"]
+
+
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: A Python identifier: the keyword, the name in a file, ``--the-name``, ``GREENSERVE_THE_NAME``.
+        kind: How it is written and what is allowed.
+        default: What holds for the library: ``wsgi.server``, ``listen``.
+        command_default: What holds for the command. The same, unless the declaration says otherwise.
+        group: The heading in the help and in the reference.
+        text: What it does, in one or two sentences.
+        aliases: Other names that mean the same setting, as flags and in files.
+        flag: A short flag such as ``-b``, or None.
+        variable: An environment variable that platforms set, or None, with the text to make of it (``0.0.0.0:{}``).
+        keyword_of: Who takes it as a keyword: ``server`` (``wsgi.Server``), ``listen``, or None: the command alone.
+    """
+
+    __slots__ = (
+        "aliases",
+        "command_default",
+        "default",
+        "flag",
+        "group",
+        "keyword_of",
+        "kind",
+        "name",
+        "text",
+        "variable",
+        "variable_format",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        default: object,
+        text: str,
+        *,
+        group: str,
+        aliases: tuple[str, ...] = (),
+        command_default: object = None,
+        flag: str | None = None,
+        keyword_of: str | None = None,
+        variable: str | None = None,
+        variable_format: str = "{}",
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.text = text
+        self.group = group
+        self.aliases = aliases
+        self.flag = flag
+        self.keyword_of = keyword_of
+        self.variable = variable
+        self.variable_format = variable_format
+        # Defaults go through the same door as everything else, so that a wrong one is noticed on import.
+        self.default: Any = self.parse(default, "the default")
+        self.command_default: Any = self.default if command_default is None else self.parse(command_default, "default")
+
+    @property
+    def environment_name(self) -> str:
+        return f"GREENSERVE_{self.name.upper()}"
+
+    def parse(self, value: object, where: str = "a keyword") -> Any:
+        """Return the value that ``value`` means, which is text or already an object of the right type.
+
+        Raises:
+            SettingError: With this setting's name, ``where`` the value came from, and what is allowed.
+        """
+        try:
+            return self.kind.parse(value) if isinstance(value, str) else self.kind.check(value)
+        except (TypeError, ValueError):
+            message = f"{self.name} = {value!r} ({where}) is not right; allowed: {self.kind.allowed}"
+            raise SettingError(message) from None
+
+    def literal(self, value: Any) -> str:
+        """Return ``value`` as a Python literal that ``parse`` reads back to an equal value."""
+        return repr(self.kind.plain(value))
+
+
+_BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
+
+_APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
+_DEADLINES, _PROXIES, _LOGGING = "Deadlines", "Behind a proxy", "Logging"
+
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "wsgi_app",
+            OrOff(Text("MODULE:APP", "MODULE:APP, MODULE:create_app() or MODULE")),
+            None,
+            "The application: a module and the name of a WSGI callable in it, or a call that makes one. "
+            "Without a name it is `application`, else `app`; without a module, the built-in demo.",
+            group=_APPLICATION,
+        ),
+        Setting(
+            "factory",
+            Flag(),
+            False,
+            "APP is a function that makes the application: call it, without arguments. "
+            "Its name is `create_app` unless another is given.",
+            group=_APPLICATION,
+        ),
+        Setting(
+            "chdir",
+            OrOff(Text("DIRECTORY", "a directory")),
+            None,
+            "Go to this directory first. It, or else the current one, comes first on sys.path.",
+            group=_APPLICATION,
+        ),
+        Setting(
+            "pythonpath",
+            OrOff(Several("DIRECTORIES", "directories with commas between them", str)),
+            None,
+            "More directories for sys.path, after the first one.",
+            group=_APPLICATION,
+        ),
+        Setting(
+            "bind",
+            Several("ADDRESS", _BIND, parse_address),
+            "127.0.0.1:8000",
+            "Where to listen. May be given several times. Port 0 is a free one, which is then printed.",
+            group=_LISTENING,
+            flag="-b",
+            variable="PORT",
+            variable_format="0.0.0.0:{}",
+        ),
+        Setting(
+            "backlog",
+            Count(1, 65535),
+            2048,
+            "How many connections the kernel holds that were not accepted yet.",
+            group=_LISTENING,
+            keyword_of="listen",
+        ),
+        Setting(
+            "reuse_port",
+            Flag(),
+            False,
+            "Let several servers listen on one TCP port (SO_REUSEPORT). Off, so that a busy port is noticed.",
+            group=_LISTENING,
+            keyword_of="listen",
+        ),
+        Setting(
+            "unix_socket_mode",
+            OrOff(Mode()),
+            None,
+            "Permissions of Unix sockets that are created; as the umask has them when off.",
+            group=_LISTENING,
+        ),
+        Setting(
+            "max_size",
+            Count(1),
+            10_000,
+            "Connections open at once; more wait in the backlog. Never above the limit of open files less 100.",
+            group=_LIMITS,
+            aliases=("worker_connections",),
+            keyword_of="server",
+        ),
+        Setting(
+            "limit_request_line",
+            Size(64),
+            8190,
+            "The longest request line, in bytes; a longer one is answered with 414.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "limit_request_fields",
+            Count(1),
+            100,
+            "The most header fields in a request; more are answered with 431.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "limit_request_field_size",
+            Size(64),
+            8190,
+            "The longest header field, in bytes; a longer one is answered with 431.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "limit_request_head",
+            Size(256),
+            65536,
+            "The longest head (request line and all fields), in bytes; a longer one is answered with 431.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "limit_request_body",
+            OrOff(Size()),
+            None,
+            "The longest request body, in bytes; a longer one is answered with 413.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "websocket_max_message_size",
+            Size(1),
+            "16MiB",
+            "The longest WebSocket message, in bytes.",
+            group=_LIMITS,
+            keyword_of="server",
+        ),
+        Setting(
+            "head_timeout",
+            Duration(),
+            30.0,
+            "A request's whole head must arrive within this time after its first byte.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "tls_handshake_timeout",
+            Duration(),
+            10.0,
+            "A TLS handshake must be done within this time.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "body_timeout",
+            Duration(),
+            30.0,
+            "How long a request's body may pause before the connection is given up.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "write_timeout",
+            Duration(),
+            60.0,
+            "How long a client may take no byte of the response before the connection is given up.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "keep_alive",
+            Duration(),
+            75.0,
+            "How long a connection may stay idle between two requests. 0 closes after each response.",
+            group=_DEADLINES,
+            aliases=("keepalive",),
+            keyword_of="server",
+        ),
+        Setting(
+            "request_timeout",
+            OrOff(Duration()),
+            None,
+            "How long the application may work on one request.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "graceful_timeout",
+            Duration(),
+            30.0,
+            "How long a graceful stop waits for the requests that are running.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "forwarded_allow_ips",
+            Networks(),
+            "",
+            "Peers whose forwarded header fields are believed.",
+            group=_PROXIES,
+            command_default="127.0.0.1,::1",
+            keyword_of="server",
+            variable="FORWARDED_ALLOW_IPS",
+        ),
+        Setting(
+            "error_logfile",
+            Text("FILE", "a file, or - for stderr"),
+            "-",
+            "Where the log of errors and of starting and stopping goes; - is stderr.",
+            group=_LOGGING,
+            aliases=("errorlog", "log_file"),
+        ),
+        Setting(
+            "log_level",
+            Choice("LEVEL", "debug", "info", "warning", "error", "critical"),
+            "info",
+            "The lowest level that is logged.",
+            group=_LOGGING,
+            aliases=("loglevel",),
+        ),
+        Setting(
+            "access_logfile",
+            OrOff(Text("FILE", "a file, or - for stdout")),
+            None,
+            "Where one line for each request goes; - is stdout.",
+            group=_LOGGING,
+            aliases=("accesslog",),
+        ),
+    )
+}
+
+# Every other name that a setting goes by, to the one it is declared under.
+ALIASES: dict[str, str] = {alias: setting.name for setting in SETTINGS.values() for alias in setting.aliases}
