@@ -1,0 +1,102 @@
+"""The public names, pinned: whoever adds, renames or removes one says so here.
+
+Public is what stands in an ``__all__`` of a module with no underscore on its path.
+``python -m tests.test_public_names`` writes the present names into this file.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.layers import read_sources
+
+# Module: its public names, separated by spaces.
+PUBLIC: dict[str, str] = {
+    "greenserve.core.hub": "Hub get_hub has_hub use_hub",
+    "greenserve.core.poller": "BACKENDS Backend Poller READ Source WRITE make_backend",
+    "greenserve.core.report": "describe_parked parked_greenlets",
+    "greenserve.core.timers": "Handle Timers",
+    "greenserve.core.waiters": "NativeWaiter WaitQueue Waiter new_waiter sleep wait_readable wait_writable",
+    "greenserve.errors": (
+        "BadRequest BodyError ClosedWhileWaiting ContentTooLarge DeadlockError ExpectationFailed FieldsTooLarge "
+        "GreenserveError HubError MissingExtra NotSupported RequestTimeout ResponseError SettingError TargetTooLong "
+        "VersionNotSupported"
+    ),
+    "greenserve.settings": "ALIASES SETTINGS Setting",
+}
+
+
+def find_public() -> dict[str, list[str]]:
+    """Return the names in each public module's ``__all__``, sorted, read from its source."""
+    public = {}
+    for source in read_sources():
+        path = [] if source.module == "__init__" else source.module.split(".")
+        if not any(part.startswith("_") for part in path):
+            public[".".join(["greenserve", *path])] = sorted(read_all(source.text))
+    return public
+
+
+def read_all(text: str) -> list[str]:
+    """Return the literal ``__all__`` of a module's source, or nothing where there is none."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+NOW = find_public()
+
+
+def test_the_public_names_are_those_that_are_pinned() -> None:
+    pinned = {module: names.split() for module, names in PUBLIC.items()}
+    added = [f"{module}.{name}" for module in NOW for name in NOW[module] if name not in pinned.get(module, [])]
+    gone = [f"{module}.{name}" for module in pinned for name in pinned[module] if name not in NOW.get(module, [])]
+    assert (added, gone) == ([], []), "run python -m tests.test_public_names and look at the difference"
+
+
+@pytest.mark.parametrize("module", NOW)
+def test_a_public_module_says_what_is_public_in_it_and_has_it(module: str) -> None:
+    names = NOW[module]
+    loaded = importlib.import_module(module)
+    assert sorted(loaded.__all__) == names
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not hasattr(loaded, name)] == []
+    assert [name for name in names if name.startswith("_") and name != "__version__"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('__all__ = ["b", "a"]\n', ["b", "a"]),
+        ('import os\n__all__ = (\n    "a",\n)\n', ["a"]),
+        ("a = 1\n", []),
+    ],
+)
+def test_the_names_are_read_from_the_source(text: str, expected: list[str]) -> None:
+    assert read_all(text) == expected
+
+
+def write_present_names() -> None:
+    lines = ["PUBLIC: dict[str, str] = {"]
+    for module, names in NOW.items():
+        wrapped = textwrap.wrap(" ".join(names), 108) or [""]
+        if len(wrapped) == 1 and len(module) + len(wrapped[0]) < 108:
+            lines.append(f'    "{module}": "{wrapped[0]}",')
+        else:
+            lines += [f'    "{module}": (', *(f'        "{line} "' for line in wrapped[:-1])]
+            lines += [f'        "{wrapped[-1]}"', "    ),"]
+    lines.append("}")
+    path = Path(__file__)
+    text = path.read_text()
+    path.write_text(re.sub(r"^PUBLIC: dict.*?^\}$", "\n".join(lines), text, flags=re.MULTILINE | re.DOTALL))
+
+
+if __name__ == "__main__":
+    write_present_names()
+    print(f"{sum(map(len, NOW.values()))} public names in {len(NOW)} modules")
