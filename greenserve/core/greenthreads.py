@@ -1,0 +1,254 @@
+"""Green threads: greenlets that the hub runs, with a result. Knows no file descriptors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from greenserve._originals import allocate_lock, monotonic
+from greenserve.core.hub import Hub, get_hub, thread_state
+from greenserve.core.timers import Handle
+from greenserve.core.waiters import WaitQueue, sleep
+
+__all__ = [
+    "GreenThread",
+    "GreenletExit",
+    "getcurrent",
+    "kill",
+    "sleep",
+    "spawn",
+    "spawn_after",
+    "spawn_n",
+]
+
+log = logging.getLogger("greenserve.core")
+
+T = TypeVar("T")
+
+# Making a green thread's wait queue is rare (most are never waited for) and the only step here that two OS threads may race for.
+_queue_lock = allocate_lock()
+
+
+def _report(exc: BaseException, hub: Hub, what: object) -> None:
+    """Say once what ended a green thread, at its edge: nobody above it would."""
+    if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+        hub.throw_in_main(exc)
+    elif not isinstance(exc, GreenletExit):
+        log.error("green thread %r failed", what, exc_info=exc)
+
+
+class GreenThread(greenlet, Generic[T]):
+    """A function that runs in a greenlet of its own. Made by `spawn`."""
+
+    __slots__ = ("_call", "_error", "_hub", "_links", "_queue", "_result", "_start")
+
+    def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        greenlet.__init__(self, None, hub.greenlet)
+        self._hub = hub
+        self._call: partial[T] | None = partial(function, *args, **kwargs)
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._queue: WaitQueue | None = None
+        self._links: list[Callable[[GreenThread[T]], Any]] | None = None
+        self._start: Handle | None = Handle(self.switch)
+
+    def run(self) -> None:
+        """What the greenlet runs. Not for callers."""
+        call, self._call, self._start = self._call, None, None
+        assert call is not None
+        try:
+            self._result = call()
+        except BaseException as exc:
+            self._error = exc
+            _report(exc, self._hub, call.func)
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._hub = None  # type: ignore[assignment]  # the mark of the end: `ended` reads it, and a dead thread needs no hub
+        if self._links:
+            links, self._links = self._links, None
+            for link in links:
+                try:
+                    link(self)
+                except BaseException as exc:
+                    _report(exc, get_hub(), link)
+        if self._queue is not None:
+            self._queue.wake_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has a result or an error, or was cancelled."""
+        return self._hub is None
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Return what the function returned, or raise what it raised. From any OS thread. May switch.
+
+        Raises:
+            TimeoutError: It has not ended within ``timeout`` seconds. It goes on running.
+            GreenletExit: It was killed or cancelled.
+        """
+        if not self.ended:
+            self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
+
+    def _wait(self, timeout: float | None) -> None:
+        queue = self._queue
+        if queue is None:
+            with _queue_lock:
+                queue = self._queue
+                if queue is None:
+                    queue = self._queue = WaitQueue()
+        waiter = queue.enter()
+        # It may have ended in its own OS thread before it could see us in the queue.
+        if self.ended:
+            queue.leave(waiter)
+        elif not queue.finish(waiter, timeout):
+            raise TimeoutError(f"green thread has not ended within {timeout} s")
+
+    def link(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``function(green_thread, *args, **kwargs)`` when it has ended; at once if it has already."""
+        if self.ended:
+            function(self, *args, **kwargs)
+            return
+        if self._links is None:
+            self._links = []
+        self._links.append(_Link(function, args, kwargs))
+
+    def unlink(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Take back a `link` with the same arguments. False when there is none."""
+        wanted = _Link(function, args, kwargs)
+        if self._links is None or wanted not in self._links:
+            return False
+        self._links.remove(wanted)
+        return True
+
+    def kill(self, *throw_args: Any) -> None:
+        """Raise `GreenletExit`, or what ``throw_args`` say, where it is parked. May switch, since it runs at once.
+
+        One that has not started yet never runs. From another OS thread, or from the hub, it is done in the next round.
+        """
+        kill(self, *throw_args)
+
+    def cancel(self, *throw_args: Any) -> None:
+        """Keep it from running if it has not started; no effect when it has."""
+        if self._start is not None:
+            kill(self, *throw_args)
+
+    def _end_unstarted(self, exc: BaseException) -> None:
+        start, self._start, self._call = self._start, None, None
+        if start is not None:
+            start.cancel()
+        self._error = exc
+        self._finish()
+
+
+class _Link:
+    """A function with its arguments, equal to another one of the same."""
+
+    __slots__ = ("args", "function", "kwargs")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+
+    def __call__(self, thread: GreenThread[Any]) -> Any:
+        return self.function(thread, *self.args, **self.kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Link):
+            return NotImplemented
+        return (self.function, self.args, self.kwargs) == (other.function, other.args, other.kwargs)
+
+    __hash__ = None  # type: ignore[assignment]  # the arguments need not be hashable
+
+
+def _current_hub() -> Hub:
+    try:
+        return thread_state.hub
+    except AttributeError:
+        return get_hub()
+
+
+def spawn(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> GreenThread[T]:
+    """Run ``function(*args, **kwargs)`` in a green thread of its own, from the next round on.
+
+    What it raises is logged once, and raised again by `GreenThread.wait`. SystemExit and KeyboardInterrupt reach the
+    main greenlet.
+    """
+    hub = _current_hub()
+    thread = GreenThread(hub, function, args, kwargs)
+    hub.ready.append(thread._start)  # type: ignore[arg-type]  # it has not started
+    return thread
+
+
+def spawn_after(seconds: float, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> GreenThread[T]:
+    """As `spawn`, no sooner than in ``seconds`` seconds. `GreenThread.cancel` takes it back."""
+    hub = _current_hub()
+    thread = GreenThread(hub, function, args, kwargs)
+    hub.timers.add(monotonic() + seconds, thread._start)  # type: ignore[arg-type]  # it has not started
+    return thread
+
+
+def spawn_n(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> greenlet:
+    """As `spawn`, where nobody wants the result: a plain greenlet, which costs less."""
+    hub = _current_hub()
+    thread = greenlet(_run_detached, hub.greenlet)
+    hub.ready.append(Handle(partial(thread.switch, hub, function, args, kwargs)))
+    return thread
+
+
+def _run_detached(hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        function(*args, **kwargs)
+    except BaseException as exc:
+        _report(exc, hub, function)
+
+
+def kill(thread: greenlet, *throw_args: Any) -> None:
+    """Raise `GreenletExit`, or what ``throw_args`` say (as in ``greenlet.throw``), in ``thread``. May switch."""
+    if thread.dead:
+        return
+    hub = thread._hub if isinstance(thread, GreenThread) else get_hub()
+    current = getcurrent()
+    if thread is current:
+        _throw(thread, throw_args)
+    elif hub is get_hub() and current is not hub.greenlet:
+        # At once, and the caller goes on in the next round.
+        resume = Handle(current.switch)
+        hub.schedule(Handle(partial(_throw, thread, throw_args)))
+        hub.schedule(resume)
+        try:
+            hub.switch()
+        finally:
+            resume.fire = None
+    else:
+        hub.schedule(Handle(partial(_throw, thread, throw_args)))
+
+
+def _throw(thread: greenlet, throw_args: tuple[Any, ...]) -> None:
+    if thread.dead:
+        return
+    if not thread and isinstance(thread, GreenThread):
+        thread._end_unstarted(_as_exception(throw_args))
+        thread.throw(GreenletExit)
+    else:
+        thread.throw(*throw_args)
+
+
+def _as_exception(throw_args: tuple[Any, ...]) -> BaseException:
+    if not throw_args:
+        return GreenletExit()
+    kind, value = throw_args[0], throw_args[1] if len(throw_args) > 1 else None
+    if isinstance(kind, BaseException):
+        return kind
+    if isinstance(value, BaseException):
+        return value
+    return cast(BaseException, kind() if value is None else kind(value))

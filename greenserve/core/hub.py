@@ -1,0 +1,379 @@
+"""The run loop of one OS thread: what is ready, what is due, what has become readable. Knows no green threads.
+
+Everything that is to run is a `Handle` in one queue, `Hub.ready`. Appending to it is one atomic step, so that other
+OS threads and signal handlers use the same path as green code: append, and if the hub is inside its poll, poke it.
+
+Two threads can't miss each other: the hub says that it polls *before* it looks at the queue for the last time, the other
+side appends *before* it looks whether the hub polls.
+
+Facts about signals (CPython's signal module): the handler written in Python runs in the main thread, between two
+bytecodes or inside a poll that the signal interrupted; poll is then resumed (PEP 475) unless the handler raised. A
+signal that another thread received, or that came just before the poll, does not interrupt it: only a byte in the
+wake-up fd does. ``set_wakeup_fd`` has one place, which asyncio takes and gives up again.
+What this means for us: a handler's schedule() pokes like everybody's, what it raises is raised in the main greenlet,
+and we take the place of the wake-up fd only where nobody has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from greenserve._originals import get_ident, monotonic, os_close, os_pipe, os_read, os_write, thread_local
+from greenserve.core.poller import Backend, Poller, Source, make_backend
+from greenserve.core.report import describe_parked
+from greenserve.core.timers import Handle, Timers
+from greenserve.errors import ClosedWhileWaiting, DeadlockError, HubError
+
+__all__ = ["Hub", "get_hub", "has_hub", "in_main_thread", "thread_state", "use_hub"]
+
+log = logging.getLogger("greenserve.core")
+
+# While green threads keep each other busy, fds and deadlines get their turn at least this often, in seconds.
+# A poll costs as much as a switch, so one for each round would double the cost of a busy program.
+_POLL_INTERVAL = 0.0005
+
+_CLOSED_TEXT = "closed by another green thread while this one waited on it"
+
+
+class Hub:
+    """Runs the handles of one OS thread, in a greenlet of its own whose parent is the main greenlet.
+
+    Attributes:
+        ready: What runs next, in order. Append through `schedule` alone.
+        timers: What runs at a deadline, in seconds of `time.monotonic`.
+        poller: What runs when an fd is ready.
+        now: The monotonic time when the hub last looked, in seconds. Cheap, and at most one round old.
+        main: The greenlet that gets KeyboardInterrupt, SystemExit and DeadlockError.
+        greenlet: The hub's own greenlet, parent of every green thread.
+        switch: Parks the caller: control comes back when something fires the caller's handle. Only waiters call it.
+    """
+
+    def __init__(self, backend: Backend | None = None) -> None:
+        self.main = _root_of(getcurrent())
+        self.ready: deque[Handle] = deque()
+        self.timers = Timers()
+        self.poller = Poller(backend if backend is not None else make_backend(_chosen_backend()))
+        self.now = monotonic()
+        self.closed = False
+        self._polling = False
+        self._wakeable = False  # somebody outside may hold our call_soon_threadsafe
+        self._wake_read, self._wake_write = os_pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._wake_source = self.poller.source(self._wake_read)
+        self._drain = Handle(self._on_poke)
+        self._wake_source.readers.append(self._drain)
+        self.poller.want(self._wake_source, 1)
+        self.greenlet = greenlet(self._run, self.main)
+        self.switch: Callable[[], Any] = self.greenlet.switch
+        self._take_wakeup_fd()
+
+    # Scheduling ------------------------------------------------------------------------------------------------
+
+    def schedule(self, handle: Handle) -> None:
+        """Run ``handle`` in the next round. From any OS thread, from signal handlers, from callbacks."""
+        self.ready.append(handle)  # atomic: deque.append
+        if self._polling:
+            self._poke()
+
+    def call_soon(self, function: Callable[..., Any], *args: Any) -> Handle:
+        """Run ``function(*args)`` in the hub, in the next round. It must not block."""
+        handle = Handle(partial(function, *args) if args else function)
+        self.schedule(handle)
+        return handle
+
+    def call_at(self, deadline: float, function: Callable[..., Any], *args: Any) -> Handle:
+        """Run ``function(*args)`` in the hub once ``deadline``, in monotonic seconds, is over. This thread only."""
+        handle = Handle(partial(function, *args) if args else function)
+        self.timers.add(deadline, handle)
+        return handle
+
+    def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> Handle:
+        """Run ``function(*args)`` in the hub in ``delay`` seconds. This thread only."""
+        return self.call_at(monotonic() + delay, function, *args)
+
+    @property
+    def call_soon_threadsafe(self) -> Callable[..., Handle]:
+        """`call_soon`, for whoever is outside this thread.
+
+        Who has asked for it may use it at any time, so that this hub never again takes itself to be deadlocked.
+        """
+        self._wakeable = True
+        return self.call_soon
+
+    def throw_in_main(self, exc: BaseException) -> None:
+        """Raise ``exc`` in the main greenlet, where it is parked, in the next round."""
+        self.schedule(Handle(partial(self.main.throw, exc)))
+
+    def close_source(self, source: Source) -> None:
+        """Forget an fd before it is closed, and raise `ClosedWhileWaiting` in all who wait on it. From any thread."""
+        for handle in source.close():
+            self._fail(handle, ClosedWhileWaiting(errno.EBADF, _CLOSED_TEXT))
+
+    def interrupt(self, source: Source, exc: BaseException) -> None:
+        """Raise ``exc`` in all who wait on ``source`` now. This thread only."""
+        waiting = source.waiters()
+        source.readers.clear()
+        source.writers.clear()
+        for handle in waiting:
+            self._fail(handle, exc)
+
+    def _fail(self, handle: Handle, exc: BaseException) -> None:
+        # A handle that is a callback and no waiter is run as it is: it finds out by itself.
+        parked = getattr(handle.fire, "__self__", None)
+        if isinstance(parked, greenlet):
+            handle.fire = partial(parked.throw, exc)
+        self.schedule(handle)
+
+    # The loop --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self.closed:
+            try:
+                self._loop()
+            except BaseException as exc:
+                self._handle_error(exc)
+
+    def _loop(self) -> None:
+        ready = self.ready
+        timers = self.timers
+        heap = timers.heap
+        poller = self.poller
+        next_poll = 0.0
+        while not self.closed:
+            # Only what is there now: what these add waits for the next round, after the poll.
+            for _ in range(len(ready)):
+                fire = ready.popleft().fire
+                if fire is not None:
+                    fire()
+            if ready or heap:
+                self.now = now = monotonic()
+                if heap:
+                    timers.move_due(now, ready)
+                if ready:
+                    if now < next_poll:
+                        continue
+                    next_poll = now + _POLL_INTERVAL
+                    poller.poll(0, ready)
+                    continue
+                deadline = timers.next_deadline()
+                timeout = None if deadline is None else max(0.0, deadline - now)
+            else:
+                timeout = None
+            if timeout is None and not self._can_be_woken():
+                raise DeadlockError(
+                    "nothing is left that could wake the main greenlet: no timer, no file descriptor, no other thread.\n"
+                    + describe_parked(self.greenlet)
+                )
+            self._polling = True
+            try:
+                # Looking again after saying so is what makes schedule() safe from other threads.
+                poller.poll(0 if ready else timeout, ready)
+            finally:
+                self._polling = False
+            self.now = monotonic()
+            next_poll = self.now + _POLL_INTERVAL
+
+    def _handle_error(self, exc: BaseException) -> None:
+        if isinstance(exc, GreenletExit):
+            return
+        if isinstance(exc, Exception) and not isinstance(exc, DeadlockError):
+            log.error("a callback of the hub failed", exc_info=exc)
+            return
+        # KeyboardInterrupt from a signal handler, SystemExit, DeadlockError: the main greenlet's, at once.
+        self.main.throw(exc)
+
+    def _can_be_woken(self) -> bool:
+        """Whether anything but a handle of our own could still end a poll without timeout."""
+        return (
+            self._wakeable
+            or self.poller.is_waiting(besides=self._wake_source)
+            or len(sys._current_frames()) > 1  # another native thread of Python's
+            or _has_signal_handler()
+        )
+
+    # Waking the poll -------------------------------------------------------------------------------------------
+
+    def _poke(self) -> None:
+        self._polling = False  # one byte is enough
+        with suppress(OSError):  # full: it will wake anyway. Closed: nobody is left to wake
+            os_write(self._wake_write, b"\0")
+
+    def _on_poke(self) -> None:
+        with suppress(BlockingIOError):
+            os_read(self._wake_read, 4096)
+        self._wake_source.readers.append(self._drain)
+
+    def _take_wakeup_fd(self) -> None:
+        try:
+            previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        except ValueError:
+            return  # not the main thread: signals are none of our business
+        if previous != -1:
+            with suppress(ValueError, OSError):  # it may have been closed without being given back
+                signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
+
+    def _give_back_wakeup_fd(self) -> None:
+        try:
+            current = signal.set_wakeup_fd(-1)
+        except ValueError:
+            return
+        if current not in (-1, self._wake_write):
+            with suppress(ValueError, OSError):
+                signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+
+    # Ending ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release the fds. What is still parked here is never woken again. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._give_back_wakeup_fd()
+        self.poller.close()
+        os_close(self._wake_read)
+        os_close(self._wake_write)
+
+    def is_idle(self) -> bool:
+        """Whether nothing is scheduled and nobody waits, so that the hub could be replaced."""
+        return not self.ready and not len(self.timers) and not self.poller.is_waiting(besides=self._wake_source)
+
+
+def _root_of(current: greenlet) -> greenlet:
+    while current.parent is not None:
+        current = current.parent
+    return current
+
+
+def in_main_thread() -> bool:
+    """Whether this is the OS thread that signal handlers run in."""
+    return get_ident() == _main_thread_id
+
+
+def _has_signal_handler() -> bool:
+    """Whether a handler written in Python could run in this thread and schedule something."""
+    if not in_main_thread():
+        return False
+    own = signal.default_int_handler  # raises KeyboardInterrupt, wakes nobody
+    return any(callable(handler) and handler is not own for handler in map(signal.getsignal, signal.valid_signals()))
+
+
+# One hub for each OS thread ----------------------------------------------------------------------------------------
+
+
+class _Owner:
+    """Closes a thread's hub when the thread's locals go, since a parked hub can't be collected in time."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def __del__(self) -> None:
+        self.hub.close()
+
+
+class _ThreadState(thread_local):
+    """What belongs to one OS thread."""
+
+    hub: Hub
+    owner: _Owner
+    backend_name: str | None = None
+
+
+thread_state = _ThreadState()
+# Whoever imports us need not be the main thread.
+_main_thread_id = threading.main_thread().ident
+
+
+def _chosen_backend() -> str | None:
+    return thread_state.backend_name or os.environ.get("GREENSERVE_SELECTOR") or None
+
+
+def get_hub() -> Hub:
+    """Return the hub of this OS thread, made on first use."""
+    try:
+        return thread_state.hub
+    except AttributeError:
+        return _install(Hub())
+
+
+def has_hub() -> bool:
+    """Whether this OS thread has a hub already."""
+    return hasattr(thread_state, "hub")
+
+
+def _install(hub: Hub) -> Hub:
+    thread_state.hub = hub
+    thread_state.owner = _Owner(hub)
+    return hub
+
+
+def use_hub(selector: str | None = None) -> None:
+    """Let this OS thread's hub use ``selector``: ``"epoll"``, ``"kqueue"``, ``"poll"``, ``"select"``, or None for the best.
+
+    Raises:
+        HubError: This system has no such selector, or something already waits on the hub in use.
+    """
+    backend = make_backend(selector)
+    if has_hub():
+        if not thread_state.hub.is_idle():
+            backend.close()
+            raise HubError("use_hub() after green threads were started: call it first, or set GREENSERVE_SELECTOR")
+        thread_state.hub.close()
+        del thread_state.hub
+    thread_state.backend_name = selector
+    _install(Hub(backend))
+
+
+# fork ---------------------------------------------------------------------------------------------------------------
+
+# What the parent's green threads hold stays referenced in a child for good: a greenlet that is collected while
+# parked runs its ``finally`` blocks, and those belong to the parent.
+_left_behind: list[Hub] = []
+
+
+def _after_fork_in_child() -> None:
+    """Only the greenlet that forked lives on, as the main one. The selector is shared with the parent: make a new one."""
+    global _main_thread_id
+    _main_thread_id = get_ident()
+    if not has_hub():
+        return
+    old = thread_state.hub
+    _left_behind.append(old)
+    old._give_back_wakeup_fd()
+    old.closed = True  # keeps its loop from going on, and its owner from closing fds by number
+    current = getcurrent()
+    if current is not old.main:
+        # When the forking green thread ends there is nothing to go back to: the process ends, as it does when the only
+        # thread of a forked child ends.
+        current.parent = greenlet(_end_of_child, old.main)
+    for fd in (old._wake_read, old._wake_write):
+        os_close(fd)
+    old.poller.close()
+    hub = Hub()
+    hub.main = current
+    hub.greenlet.parent = current
+    _install(hub)
+
+
+def _end_of_child(*result: Any) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(0)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

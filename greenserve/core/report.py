@@ -1,0 +1,50 @@
+"""Who is parked where, as text for a person. Looks, and changes nothing. Knows greenlets and frames, no hub.
+
+Looking for greenlets through the garbage collector costs nothing until somebody asks, where a registry would cost
+every spawn.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from types import FrameType
+
+from greenlet import greenlet
+
+__all__ = ["describe_parked", "parked_greenlets"]
+
+# The machinery of waiting itself says nothing about who waits on what.
+_CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def parked_greenlets(hub: greenlet) -> list[greenlet]:
+    """Every greenlet that is parked in the thread of ``hub``, without ``hub`` itself."""
+    root = _root(hub)
+    return [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, greenlet) and found is not hub and found.gr_frame is not None and _root(found) is root
+    ]
+
+
+def describe_parked(hub: greenlet) -> str:
+    """One line for each parked greenlet: what it is, and the innermost line of code that is not the core's."""
+    lines = [f"  {found!r} waits at {_place(found.gr_frame)}" for found in parked_greenlets(hub)]
+    return "Parked:\n" + "\n".join(lines) if lines else "No greenlet is parked."
+
+
+def _root(current: greenlet) -> greenlet:
+    while current.parent is not None:
+        current = current.parent
+    return current
+
+
+def _place(frame: FrameType | None) -> str:
+    innermost = frame
+    while frame is not None and frame.f_code.co_filename.startswith(_CORE):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "an unknown place"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

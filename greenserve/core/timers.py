@@ -1,0 +1,86 @@
+"""Callbacks that run once, and a queue of deadlines. Knows nothing of greenlets, sockets or clocks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Any
+
+__all__ = ["Handle", "Timers"]
+
+# Below this many cancelled entries the heap is never rebuilt: looking costs more than they do.
+_MIN_CANCELLED = 64
+
+
+class Handle:
+    """Something that runs once, when its turn comes.
+
+    ``fire`` is the callable, or None once it has been cancelled or has become stale. The hub looks at
+    ``fire`` at the moment of running, so taking a handle back never has to search a queue for it.
+    """
+
+    __slots__ = ("fire",)
+
+    def __init__(self, fire: Callable[[], Any] | None) -> None:
+        self.fire = fire
+
+    def cancel(self) -> None:
+        """Make sure that it does not run. No effect when it has run."""
+        self.fire = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was not cancelled. A handle that has run still counts unless its owner took it back."""
+        return self.fire is not None
+
+
+class Timers:
+    """A heap of (deadline, handle). Deadlines are seconds of whatever clock the caller uses.
+
+    Equal deadlines keep the order in which they were added. For one OS thread only.
+    """
+
+    __slots__ = ("_cancelled", "_sequence", "heap")
+
+    def __init__(self) -> None:
+        # The sequence number breaks ties, so that handles themselves are never compared.
+        self.heap: list[tuple[float, int, Handle]] = []
+        self._sequence = count()
+        self._cancelled = 0  # how many entries are known to be dead: a hint, exact after each rebuild
+
+    def add(self, deadline: float, handle: Handle) -> None:
+        """Put ``handle`` in the queue."""
+        heappush(self.heap, (deadline, next(self._sequence), handle))
+
+    def cancel(self, handle: Handle) -> None:
+        """Cancel ``handle``. Its entry stays until its deadline, or until half of the entries are dead."""
+        handle.fire = None
+        self._cancelled += 1
+        if self._cancelled > _MIN_CANCELLED and self._cancelled * 2 > len(self.heap):
+            self.heap[:] = [entry for entry in self.heap if entry[2].fire is not None]
+            heapify(self.heap)
+            self._cancelled = 0
+
+    def move_due(self, now: float, ready: deque[Handle]) -> None:
+        """Append every handle whose deadline is not after ``now`` to ``ready``, the earliest first."""
+        heap = self.heap
+        while heap and heap[0][0] <= now:
+            handle = heappop(heap)[2]
+            if handle.fire is not None:
+                ready.append(handle)
+            elif self._cancelled:
+                self._cancelled -= 1
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline that still counts, or None."""
+        heap = self.heap
+        while heap and heap[0][2].fire is None:
+            heappop(heap)
+            if self._cancelled:
+                self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def __len__(self) -> int:
+        return sum(entry[2].fire is not None for entry in self.heap)

@@ -1,0 +1,257 @@
+"""Waiting: the one way to park, and the one fair queue under every blocking primitive.
+
+A wake-up is a token that looks at its waiter's state when it runs, never a bare ``greenlet.switch``: between the wake-up
+and its turn the green thread may have been killed or timed out and be parked elsewhere by then. Here the state is
+`Handle.fire`, which a waiter clears when it stops waiting.
+
+Locks and queues may be shared between OS threads. Taking a waiter out of a `WaitQueue` is one atomic step, and whoever took it
+out owes it its wake-up, so that exactly one of "woken" and "gave up" is true however the two race.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from greenlet import getcurrent
+
+from greenserve._originals import allocate_lock, monotonic
+from greenserve.core.hub import Hub, get_hub, has_hub, in_main_thread, thread_state
+from greenserve.core.poller import READ, WRITE, Source
+from greenserve.core.timers import Handle
+from greenserve.errors import ClosedWhileWaiting, HubError
+
+__all__ = ["NativeWaiter", "WaitQueue", "Waiter", "new_waiter", "sleep", "wait_readable", "wait_writable"]
+
+_CLOSED_TEXT = "the file descriptor is closed"
+
+
+class _TimedOut:
+    """What a waiter's timer passes to the green thread it resumes."""
+
+
+_TIMED_OUT = _TimedOut()
+
+
+def _check_may_park(hub: Hub) -> None:
+    if getcurrent() is hub.greenlet:
+        raise HubError(
+            "a callback of the hub or a signal handler can't block: "
+            "do the work in a green thread of its own, greenserve.spawn(function)"
+        )
+
+
+class Waiter(Handle):
+    """One wait of one green thread. Scheduled in its hub, it resumes that green thread."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        current = getcurrent()
+        if current is hub.greenlet:
+            _check_may_park(hub)
+        self.hub = hub
+        self.fire: Callable[[], Any] | None = current.switch
+
+    def notify(self) -> None:
+        """Resume the green thread in its hub's next round. From any OS thread."""
+        self.hub.schedule(self)
+
+    def park(self, timeout: float | None = None) -> bool:
+        """Wait until notified. False when ``timeout`` seconds went by first. May switch, and raises what is thrown in."""
+        hub = self.hub
+        try:
+            if timeout is None:
+                hub.switch()
+                return True
+            timer = Handle(partial(getcurrent().switch, _TIMED_OUT))
+            hub.timers.add(monotonic() + timeout, timer)
+            try:
+                return hub.switch() is not _TIMED_OUT
+            finally:
+                hub.timers.cancel(timer)
+        finally:
+            self.fire = None
+
+
+class NativeWaiter(Handle):
+    """One wait of an OS thread that has no hub: it sleeps in the operating system."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        lock = allocate_lock()
+        lock.acquire()
+        self._lock = lock
+        self.fire: Callable[[], Any] | None = lock.release
+
+    def notify(self) -> None:
+        """Wake the OS thread. From any OS thread, once."""
+        self._lock.release()
+
+    def park(self, timeout: float | None = None) -> bool:
+        """Block this OS thread until notified. False when ``timeout`` seconds went by first."""
+        return self._lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
+
+
+def new_waiter() -> Waiter | NativeWaiter:
+    """A waiter for whoever runs: a green thread where there is a hub, otherwise the OS thread as such.
+
+    Raises:
+        HubError: The hub itself runs: a callback can't block.
+    """
+    # An OS thread that only takes a lock now and then needs no hub, with its three fds, for that.
+    if has_hub():
+        return Waiter(thread_state.hub)
+    if in_main_thread() or getcurrent().parent is not None:
+        return Waiter(get_hub())
+    return NativeWaiter()
+
+
+class WaitQueue:
+    """Waiters, first come first served, woken from any OS thread.
+
+    The protocol of everything that blocks is: try; `enter`; try again, since it may have become possible in between; park;
+    and when the wait ends by a timeout or an exception, `leave`, whose answer says whether a wake-up came at the last moment.
+    """
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: deque[Waiter | NativeWaiter] = deque()
+
+    def enter(self) -> Waiter | NativeWaiter:
+        """Queue whoever runs, and return its waiter."""
+        waiter = new_waiter()
+        self._waiters.append(waiter)  # atomic: deque.append
+        return waiter
+
+    def leave(self, waiter: Waiter | NativeWaiter) -> bool:
+        """Stop waiting. False when somebody has already taken it out to wake it: what it was given is the caller's."""
+        try:
+            self._waiters.remove(waiter)  # atomic: identity comparison in C
+        except ValueError:
+            return False
+        finally:
+            waiter.fire = None
+        return True
+
+    def wake(self) -> bool:
+        """Wake the one who has waited longest. False when nobody waits."""
+        try:
+            waiter = self._waiters.popleft()  # atomic: deque.popleft
+        except IndexError:
+            return False
+        waiter.notify()
+        return True
+
+    def wake_all(self) -> int:
+        """Wake everybody who waits now, in order. Returns how many."""
+        woken = 0
+        for _ in range(len(self._waiters)):
+            woken += self.wake()
+        return woken
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Queue and park. True when woken, False when ``timeout`` seconds went by first. May switch."""
+        return self.finish(self.enter(), timeout)
+
+    def finish(self, waiter: Waiter | NativeWaiter, timeout: float | None = None) -> bool:
+        """Park a waiter that `enter` returned. True when woken, even at the last moment. May switch.
+
+        An exception that is thrown in comes out. If a wake-up had come by then it is passed on to the next in the queue.
+        """
+        try:
+            if waiter.park(timeout):
+                return True
+        except BaseException:
+            if not self.leave(waiter):
+                self.wake()
+            raise
+        return not self.leave(waiter)
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+
+def wait_readable(source: Source, timeout: float | None = None) -> bool:
+    """Park until ``source`` is readable. False when ``timeout`` seconds went by first. May switch.
+
+    Raises:
+        ClosedWhileWaiting: It was closed meanwhile.
+        OSError: EBADF.
+    """
+    return _wait(source, source.readers, READ, timeout)
+
+
+def wait_writable(source: Source, timeout: float | None = None) -> bool:
+    """Park until ``source`` is writable. As `wait_readable`."""
+    return _wait(source, source.writers, WRITE, timeout)
+
+
+def _wait(source: Source, queue: list[Handle], direction: int, timeout: float | None) -> bool:
+    hub = thread_state.hub
+    current = getcurrent()
+    if current is hub.greenlet:
+        _check_may_park(hub)
+    if source.closed:
+        raise ClosedWhileWaiting(9, _CLOSED_TEXT)
+    handle = Handle(current.switch)
+    queue.append(handle)
+    try:
+        if not source.mask & direction and not source.poller.want(source, direction):
+            queue.remove(handle)
+            hub.schedule(handle)  # always ready: give the others a turn and go on
+        if timeout is None:
+            hub.switch()
+            return True
+        timer = Handle(partial(current.switch, _TIMED_OUT))
+        hub.timers.add(monotonic() + timeout, timer)
+        try:
+            if hub.switch() is not _TIMED_OUT:
+                return True
+        finally:
+            hub.timers.cancel(timer)
+        if handle in queue:
+            queue.remove(handle)
+            return False
+        return True  # both came in the same round
+    except BaseException:
+        if handle in queue:
+            queue.remove(handle)
+        raise
+    finally:
+        handle.fire = None
+
+
+def sleep(seconds: float = 0) -> None:
+    """Let others run, and go on no sooner than in ``seconds`` seconds. May switch.
+
+    Raises:
+        ValueError: ``seconds`` is NaN.
+    """
+    try:
+        hub = thread_state.hub
+    except AttributeError:
+        hub = get_hub()
+    current = getcurrent()
+    if current is hub.greenlet:
+        _check_may_park(hub)
+    handle = Handle(current.switch)
+    if seconds > 0:
+        hub.timers.add(monotonic() + seconds, handle)
+        try:
+            hub.switch()
+        except BaseException:
+            hub.timers.cancel(handle)
+            raise
+        return
+    if seconds != seconds:
+        raise ValueError("sleep for NaN seconds")
+    hub.ready.append(handle)
+    try:
+        hub.switch()
+    finally:
+        handle.fire = None
