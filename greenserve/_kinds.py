@@ -10,7 +10,7 @@ import re
 
 TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -122,9 +122,13 @@ class Kind:
         """Take a value that came as an object. Kinds that are text by nature take none."""
         raise TypeError
 
-    def plain(self, value: Any) -> object:
-        """Return ``value`` as a literal that ``check`` or ``parse`` takes back."""
-        return value
+    def show(self, value: Any) -> str:
+        """Return ``value`` as text for a person, which ``parse`` reads back."""
+        return str(value)
+
+    def literal(self, value: Any) -> str:
+        """Return ``value`` as a Python literal, which ``check`` or ``parse`` reads back."""
+        return repr(value)
 
 
 class Text(Kind):
@@ -171,6 +175,9 @@ class Flag(Kind):
         if word in {"0", "false", "no", "off"}:
             return False
         raise ValueError
+
+    def show(self, value: bool) -> str:
+        return "yes" if value else "no"
 
     def check(self, value: object) -> bool:
         if not isinstance(value, bool):
@@ -237,6 +244,12 @@ class Size(Number):
             raise ValueError
         return int(match[1]) * _BYTES[match[2] and match[2].lower()]
 
+    def show(self, value: int) -> str:
+        for unit, letter in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
+            if value and value % unit == 0:
+                return f"{value // unit}{letter}iB"
+        return str(value)
+
     def check(self, value: object) -> int:
         if not isinstance(value, int):
             raise TypeError
@@ -261,6 +274,9 @@ class Duration(Number):
             raise ValueError
         return float(match[1]) * _SECONDS[match[2]]
 
+    def show(self, value: float) -> str:
+        return f"{value:g}s"
+
     def check(self, value: object) -> float:
         return float(super().check(value))
 
@@ -283,6 +299,12 @@ class Mode(Kind):
             raise ValueError
         return value
 
+    def show(self, value: int) -> str:
+        return f"{value:03o}"
+
+    def literal(self, value: int) -> str:
+        return f"0o{value:03o}"
+
 
 class OrOff(Kind):
     """Another kind, or None: written ``off`` or ``none``, and 0 where the other kind is a number."""
@@ -301,8 +323,11 @@ class OrOff(Kind):
     def check(self, value: object) -> Any:
         return None if value is None else self._value_or_none(self.kind.check(value))
 
-    def plain(self, value: Any) -> object:
-        return None if value is None else self.kind.plain(value)
+    def show(self, value: Any) -> str:
+        return "off" if value is None else self.kind.show(value)
+
+    def literal(self, value: Any) -> str:
+        return "None" if value is None else self.kind.literal(value)
 
     def _value_or_none(self, value: Any) -> Any:
         # "No limit" has one value inside, so that nobody asks for None and for 0.
@@ -331,8 +356,11 @@ class Several(Kind):
             items += [self.parse_item(part.strip()) for part in item.split(",")]
         return tuple(items)
 
-    def plain(self, value: Iterable[Any]) -> list[str]:
-        return [str(item) for item in value]
+    def show(self, value: tuple[Any, ...]) -> str:
+        return ",".join(map(str, value))
+
+    def literal(self, value: tuple[Any, ...]) -> str:
+        return repr([str(item) for item in value])
 
 
 _NETWORK = re.compile(r"\*|[0-9.]+(?:/[0-9]{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/[0-9]{1,3})?")

@@ -105,10 +105,6 @@ class Setting:
             message = f"{self.name} = {value!r} ({where}) is not right; allowed: {self.kind.allowed}"
             raise SettingError(message) from None
 
-    def literal(self, value: Any) -> str:
-        """Return ``value`` as a Python literal that ``parse`` reads back to an equal value."""
-        return repr(self.kind.plain(value))
-
 
 _BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
 
