@@ -15,11 +15,10 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parent.parent / "greenserve"
 
 # What every row may import.
-EVERYWHERE = frozenset({"errors", "_originals", "settings", "extras", "_version"})
+EVERYWHERE = frozenset({"errors", "_originals", "settings", "_kinds", "extras", "_version"})
 
-_ABOVE_SUPERVISOR = frozenset(
-    {"http", "core", "sync", "net", "wsgi", "websocket", "green", "monkey", "aio", "debug", "config"}
-)
+_SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
+_ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs"}
 _ABOVE_THE_LEAVES = _ABOVE_SUPERVISOR | {"supervisor", "testing"}
 
 # Row: the rows above that it may import, beside EVERYWHERE and itself. docs/explanation/architecture.md says why.
@@ -29,18 +28,21 @@ LAYERS: dict[str, frozenset[str]] = {
     "sync": frozenset({"core"}),
     "net": frozenset({"core", "sync"}),
     "wsgi": frozenset({"http", "core", "sync", "net"}),
-    "websocket": frozenset({"http", "core", "sync", "net", "wsgi"}),
+    "websocket": _SERVER,
     "green": frozenset({"core", "sync", "net"}),
     "monkey": frozenset({"green"}),
-    "aio": frozenset({"http", "core", "sync", "net", "wsgi", "websocket", "green", "monkey"}),
-    "debug": frozenset({"http", "core", "sync", "net", "wsgi", "websocket", "green", "monkey", "aio"}),
+    "aio": _SERVER | {"websocket", "green", "monkey"},
+    "debug": _SERVER | {"websocket", "green", "monkey", "aio"},
     "config": frozenset(),
+    "apps": frozenset(),
+    "logs": frozenset(),
     "supervisor": _ABOVE_SUPERVISOR,
     "testing": _ABOVE_SUPERVISOR | {"supervisor"},
     "compat": _ABOVE_THE_LEAVES,
     "contrib": _ABOVE_THE_LEAVES,
-    "cli": _ABOVE_THE_LEAVES,
-    "__main__": _ABOVE_THE_LEAVES | {"cli"},
+    "demo": frozenset({"core"}),
+    "cli": _ABOVE_THE_LEAVES | {"demo"},
+    "__main__": frozenset({"cli"}),
     "__init__": frozenset({"core", "sync", "net"}),
 }
 
@@ -49,7 +51,8 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "_originals": frozenset(),
     "_version": frozenset(),
-    "settings": frozenset({"errors"}),
+    "_kinds": frozenset(),
+    "settings": frozenset({"errors", "_kinds"}),
     "extras": frozenset({"errors"}),
 }
 
@@ -60,7 +63,7 @@ FACE = frozenset({"wsgi", "monkey", "websocket", "aio", "debug", "green", "net.t
 LOADERS = {
     "__init__": "the public submodules, by PEP 562",
     "extras": "the one module that is wholly about an optional dependency",
-    "cli": "the user's application",
+    "apps": "the user's application",
 }
 
 # Rows that refuse to know a part of the standard library.
