@@ -1,0 +1,425 @@
+"""A request's head: its request line and its fields. Strings in, values out; knows no sockets and no bodies.
+
+The grammar is RFC 9112 sections 2 to 5 and RFC 9110 section 5, read strictly: what two parsers could
+read differently is refused. A head is text in latin-1, one character for each byte.
+
+What the RFCs leave to a server, and what is done here:
+
+- RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end. Refused: a proxy in front may not
+  have taken it for one. A bare CR is invalid there, and so refused.
+- RFC 9112 section 5.2 lets a server refuse obs-fold or unfold it. Refused.
+- RFC 9110 section 5.5 lets a recipient keep control characters in a value. Refused, but for HTAB. Bytes from 0x80 on
+  are kept.
+- RFC 9112 section 3 lets a recipient split the request line on any whitespace. Refused: one SP each.
+- RFC 3875 section 4.1.18 gives ``X-Y`` and ``X_Y`` one variable. Names with an underscore get none, unless asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from greenserve.errors import BadRequest, FieldsTooLarge, TargetTooLong, VersionNotSupported
+from greenserve.http.memo import Memo, Memory
+from greenserve.http.target import parse_target
+
+__all__ = [
+    "MAX_EMPTY_LINES",
+    "Fields",
+    "Limits",
+    "RequestLine",
+    "check_partial",
+    "find_head_end",
+    "is_token",
+    "parse_field_line",
+    "parse_fields",
+    "parse_request_line",
+    "skip_empty_lines",
+    "split_head",
+]
+
+# RFC 9112 section 2.2: a server SHOULD ignore at least one empty line before the request line.
+MAX_EMPTY_LINES = 4
+# Nothing shorter is a head, so an end found earlier needs a second look ("A / HTTP/1.1").
+_SHORTEST_HEAD = 12
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")  # RFC 9112 section 2.3, case-sensitive
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a field value only HTAB is allowed
+# Bytes that no head can hold, whatever follows; a CR at the very end may still get its LF.
+_NEVER_IN_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
+_TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1: the first byte of a ClientHello's record
+
+# Lines with these names are remembered. They are the same in many requests and never secret; a list of what to forget
+# (Cookie, Authorization, X-Api-Key, X-Csrf-Token, ...) could never be complete.
+_REMEMBERED = frozenset(
+    {
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-type",
+        "dnt",
+        "expect",
+        "host",
+        "keep-alive",
+        "origin",
+        "pragma",
+        "priority",
+        "proxy-connection",
+        "save-data",
+        "sec-ch-ua",
+        "sec-ch-ua-arch",
+        "sec-ch-ua-full-version-list",
+        "sec-ch-ua-mobile",
+        "sec-ch-ua-model",
+        "sec-ch-ua-platform",
+        "sec-ch-ua-platform-version",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "sec-fetch-storage-access",
+        "sec-fetch-user",
+        "sec-gpc",
+        "sec-websocket-extensions",
+        "sec-websocket-version",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "upgrade-insecure-requests",
+        "user-agent",
+        "via",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-requested-with",
+    }
+)
+# What the server itself goes by. A name with an underscore never stands for one of these, even where those are kept.
+_SERVER_VARIABLES = frozenset(
+    {
+        "CONTENT_LENGTH",
+        "HTTP_CONNECTION",
+        "HTTP_EXPECT",
+        "HTTP_FORWARDED",
+        "HTTP_HOST",
+        "HTTP_KEEP_ALIVE",
+        "HTTP_PROXY_CONNECTION",
+        "HTTP_TE",
+        "HTTP_TRAILER",
+        "HTTP_TRANSFER_ENCODING",
+        "HTTP_UPGRADE",
+    }
+)
+
+
+class Limits:
+    """How large a head may be. Lengths are in bytes, without the CRLF."""
+
+    __slots__ = ("max_field", "max_fields", "max_head", "max_line")
+
+    def __init__(
+        self, *, max_line: int = 8190, max_fields: int = 100, max_field: int = 8190, max_head: int = 65536
+    ) -> None:
+        self.max_line = max_line  # the request line; over it 414
+        self.max_fields = max_fields  # how many field lines; over it 431
+        self.max_field = max_field  # one field line; over it 431
+        self.max_head = max_head  # request line and fields together; over it 431
+
+
+class RequestLine(NamedTuple):
+    """A request line in its parts; every string is latin-1, one character for each byte."""
+
+    method: str
+    target: str  # as received
+    version: str  # "HTTP/1.0" or "HTTP/1.1"
+    scheme: str | None  # "http" or "https" in absolute form, else None
+    authority: str | None  # host[:port] in absolute and authority form, else None
+    path: str  # percent-decoded: PATH_INFO; "" in asterisk and authority form
+    raw_path: str  # as received, without the query; "*" in asterisk form
+    query: str  # as received: QUERY_STRING
+
+
+class Fields:
+    """The fields of one head."""
+
+    __slots__ = ("raw", "variables")
+
+    def __init__(self, raw: tuple[tuple[str, str], ...], variables: dict[str, str]) -> None:
+        self.raw = raw  # names and values as received, in order, repeats and all, without the whitespace around values
+        self.variables = variables  # a new dict: CONTENT_TYPE, CONTENT_LENGTH, HTTP_*; repeats joined
+
+
+def is_token(text: str) -> bool:
+    """Tell whether ``text`` is a token (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def parse_request_line(line: str) -> RequestLine:
+    """Return the parts of a request line, given without its CRLF.
+
+    A minor version above 1 is taken for 1.1 (RFC 9110 section 2.5).
+
+    Raises:
+        BadRequest: The line is outside the grammar.
+        VersionNotSupported: The major version is not 1.
+
+    Source: RFC 9112 section 3 (``method SP request-target SP HTTP-version``).
+    """
+    return _REQUEST_LINES[line]
+
+
+def _parse_request_line(line: str) -> RequestLine:
+    parts = line.split(" ")
+    if len(parts) != 3:
+        raise BadRequest("the request line is not method, target and version with one space between")
+    method, target, version = parts
+    if not is_token(method):
+        raise BadRequest("bad method")
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        version = _read_version(version)
+    return RequestLine(method, target, version, *parse_target(method, target))
+
+
+def _read_version(version: str) -> str:
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        raise BadRequest("bad HTTP version")
+    if match[1] != "1":
+        raise VersionNotSupported("this server speaks HTTP/1.1")
+    return "HTTP/1.1"
+
+
+class _RequestLines(Memo[str, RequestLine]):
+    """Request lines without a query: queries change, and may hold what should not stay in memory."""
+
+    __slots__ = ()
+
+    def remember(self, line: str, parsed: RequestLine) -> None:
+        if not parsed.query:
+            super().remember(line, parsed)
+
+
+def parse_fields(block: str, limits: Limits, keep_underscores: bool = False) -> Fields:
+    """Return the fields of a head.
+
+    Args:
+        block: What stands between the request line's CRLF and the CRLF CRLF that ends the head: lines with
+            CRLF between them, or ``""`` for none.
+        limits: How many, and how long.
+        keep_underscores: Give names with an underscore their variable too, where no other field has it
+            and the server itself does not go by it.
+
+    Raises:
+        BadRequest: A line is outside the grammar.
+        FieldsTooLarge: There are too many, or one is too long.
+
+    Source: RFC 9112 section 5, RFC 9110 section 5, RFC 3875 section 4.1.18; ``; `` between cookies is RFC 6265
+    section 5.4.
+    """
+    if not block:
+        return Fields((), {})
+    lines = block.split("\r\n")
+    if len(lines) > limits.max_fields:
+        raise FieldsTooLarge("too many header fields")
+    if len(block) > limits.max_field and (len(block) > limits.max_head or len(max(lines, key=len)) > limits.max_field):
+        raise FieldsTooLarge("header fields too long")
+    raw, items = zip(*map(_parse_remembered_line, lines), strict=True)
+    variables: dict[str, str] = dict(items)
+    # Two fields met in one variable, or a name with an underscore has none.
+    if len(variables) != len(raw) or "" in variables:
+        variables = _join_repeats(raw, items, keep_underscores)
+    return Fields(raw, variables)
+
+
+def parse_field_line(line: str) -> tuple[str, str]:
+    """Return the name and the value in a field line, given without its CRLF.
+
+    Raises:
+        BadRequest: The line is outside the grammar.
+    """
+    return _parse_line(line)[0]
+
+
+def _join_repeats(
+    raw: tuple[tuple[str, str], ...], items: tuple[tuple[str, str], ...], keep_underscores: bool
+) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    underscored: dict[str, str] = {}
+    for (name, value), (usual_variable, _) in zip(raw, items, strict=True):
+        found = variables if usual_variable else underscored
+        variable = usual_variable or _variable(name)
+        if variable in found:
+            found[variable] += ("; " if variable == "HTTP_COOKIE" else ", ") + value
+        else:
+            found[variable] = value
+    if keep_underscores:
+        for variable, value in underscored.items():
+            if variable not in _SERVER_VARIABLES and not variable.startswith("HTTP_X_FORWARDED_"):
+                variables.setdefault(variable, value)
+    return variables
+
+
+def _variable(name: str) -> str:
+    variable = name.upper().replace("-", "_")
+    return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + variable
+
+
+def _parse_name(name: str) -> tuple[str, bool]:
+    """Return a name's variable, ``""`` when it has an underscore, and whether lines with it are remembered."""
+    if not is_token(name):
+        raise BadRequest(_name_error(name))
+    return "" if "_" in name else _variable(name), name.lower() in _REMEMBERED
+
+
+def _name_error(name: str) -> str:
+    if not name:
+        return "a header field has no name"
+    if name[0] in " \t":
+        return "a header field is folded"
+    if name[-1] in " \t":
+        return "space before the colon of a header field"
+    return "bad header field name"
+
+
+def _parse_line(line: str) -> tuple[tuple[str, str], tuple[str, str], bool]:
+    """Return (name, value), (variable, value) and whether to remember the line."""
+    name, colon, value = line.partition(":")
+    variable, is_remembered = _NAMES[name]
+    if not colon:
+        raise BadRequest("a header field has no colon")
+    value = value.strip(" \t")  # OWS, and no more: str.strip() also takes 0x1C to 0x1F, 0x85 and 0xA0
+    # isprintable and isascii together are exactly %x20-7E: the usual value passes without the regular expression.
+    if not (value.isprintable() and value.isascii()) and _CONTROL.search(value):
+        raise BadRequest("control character in a header field")
+    return (name, value), (variable, value), is_remembered
+
+
+class _FieldLines(Memory[str, tuple[tuple[str, str], tuple[str, str]]]):
+    """Field lines with the names in ``_REMEMBERED``."""
+
+    __slots__ = ()
+
+    def __missing__(self, line: str) -> tuple[tuple[str, str], tuple[str, str]]:
+        pair, item, is_remembered = _parse_line(line)
+        field = pair, item
+        if is_remembered:
+            self.remember(line, field)
+        return field
+
+
+_REQUEST_LINES = _RequestLines(_parse_request_line, max_entries=512, max_length=256)
+_NAMES = Memo(_parse_name, max_entries=512, max_length=64)
+_FIELD_LINES = _FieldLines(max_entries=1024, max_length=256)
+_parse_remembered_line = _FIELD_LINES.__getitem__  # runs in C as long as every line is remembered
+
+
+def skip_empty_lines(buffer: bytes | bytearray, start: int = 0) -> int:
+    """Return the index at which the request line begins, after a few empty lines.
+
+    Raises:
+        BadRequest: There are more than MAX_EMPTY_LINES.
+    """
+    for _ in range(MAX_EMPTY_LINES + 1):
+        if not buffer.startswith(b"\r\n", start):
+            return start
+        start += 2
+    raise BadRequest("too many empty lines before the request line")
+
+
+def find_head_end(buffer: bytes | bytearray, start: int = 0, seen: int = 0) -> int:
+    """Return the index just past the CRLF CRLF that ends the head, or -1 while there is none.
+
+    Args:
+        buffer: What was received.
+        start: Where this request begins. Empty lines before the request line count as part of the head.
+        seen: The length that the buffer had at the last call that answered -1; what was searched
+            then is not searched again.
+
+    Raises:
+        BadRequest: Nothing but empty lines, and too many.
+    """
+    end = buffer.find(b"\r\n\r\n", max(start, seen - 3))
+    if 0 <= end < start + _SHORTEST_HEAD:  # it may be empty lines before the request line
+        end = buffer.find(b"\r\n\r\n", skip_empty_lines(buffer, start))
+    return end + 4 if end >= 0 else -1
+
+
+def split_head(buffer: bytes | bytearray, start: int, end: int, limits: Limits) -> tuple[str, str]:
+    """Return the request line and the block of fields of a complete head, as latin-1 text.
+
+    Args:
+        buffer: What was received.
+        start: Where this request begins.
+        end: What ``find_head_end`` answered.
+        limits: For the request line and for the whole.
+
+    Raises:
+        TargetTooLong: The request line is too long.
+        FieldsTooLarge: The whole head is too long.
+    """
+    if buffer[start] == 0x0D:
+        start = skip_empty_lines(buffer, start)
+    line, _, block = buffer[start : end - 4].decode("latin-1").partition("\r\n")
+    if len(line) > limits.max_line:
+        raise TargetTooLong("request line too long")
+    if end - start > limits.max_head:
+        raise FieldsTooLarge("header fields too long")
+    return line, block
+
+
+def check_partial(buffer: bytes | bytearray, limits: Limits, start: int = 0, seen: int = 0) -> None:
+    """Refuse a head that has not ended yet, as soon as it is certain that it can't become a good one.
+
+    Whoever sends lines that end in a bare LF, or speaks another protocol, would else wait for its answer
+    until the deadline.
+
+    Args:
+        buffer: What was received, with no end of head in it.
+        limits: As for the complete head.
+        start: Where this request begins.
+        seen: The length that the buffer had at the last call; what was checked then is not checked again.
+
+    Raises:
+        BadRequest: A byte that no head can hold, a bare CR or LF, a request line outside the grammar,
+            or the start of a TLS handshake.
+        VersionNotSupported: As ``parse_request_line``.
+        TargetTooLong: The request line is already too long.
+        FieldsTooLarge: The fields are already too many or too long.
+    """
+    begin = skip_empty_lines(buffer, start)
+    size = len(buffer) - begin
+    if size <= 0 or buffer[begin:] == b"\r":
+        return
+    if buffer[begin] not in _TOKEN_BYTES:
+        if buffer[begin] == _TLS_HANDSHAKE:
+            raise BadRequest("a TLS handshake on a port for plain HTTP")
+        raise BadRequest("bad method")
+    if _NEVER_IN_HEAD.search(buffer, max(begin, seen - 1)):
+        raise BadRequest("a control character, or a bare CR or LF, in the head")
+    line_end = buffer.find(b"\r", begin, begin + limits.max_line + 1)
+    if line_end < 0:
+        if size > limits.max_line:
+            raise TargetTooLong("request line too long")
+        return
+    if seen <= line_end:  # not seen in full before; without its LF it is the same line
+        parse_request_line(buffer[begin:line_end].decode("latin-1"))
+    _check_partial_fields(buffer, limits, begin, line_end + 2, seen)
+
+
+def _check_partial_fields(buffer: bytes | bytearray, limits: Limits, begin: int, first: int, seen: int) -> None:
+    if len(buffer) - begin > limits.max_head:
+        raise FieldsTooLarge("header fields too long")
+    if buffer.find(b"\n", max(first, seen)) >= 0 and buffer.count(b"\r\n", first) > limits.max_fields:
+        raise FieldsTooLarge("too many header fields")
+    unfinished = max(first, buffer.rfind(b"\n", first, max(first, seen)) + 1)  # the line in which the new bytes begin
+    if len(buffer) - unfinished > limits.max_field:
+        for line in buffer[unfinished:].split(b"\r\n"):
+            if len(line) - line.endswith(b"\r") > limits.max_field:
+                raise FieldsTooLarge("header field too long")

@@ -1,0 +1,305 @@
+"""A response's head and chunks as bytes, checked before they are made. Knows no sockets and no applications.
+
+Facts, and what they mean here:
+
+- RFC 9110 section 5.5: CR, LF and NUL in a value are dangerous, other control characters invalid. A response with one is
+  refused: it would let whoever controls the value write fields, or a second response.
+- PEP 3333 takes native strings of latin-1 and forbids hop-by-hop fields to applications.
+- RFC 9112 section 4: a status code has three digits. RFC 9110 section 15: its first digit is 1 to 5.
+- A subclass of str counts as the string it holds, whatever its methods say.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from greenserve.errors import ResponseError
+from greenserve.http.framing import tokens
+from greenserve.http.head import is_token
+from greenserve.http.memo import Memo, Memory
+
+__all__ = [
+    "LAST_CHUNK",
+    "ResponseFields",
+    "body_allowed",
+    "capitalize",
+    "check_fields",
+    "chunk",
+    "error_page",
+    "is_hop_by_hop",
+    "parse_status",
+    "serialize_fields",
+    "status_line",
+]
+
+LAST_CHUNK = b"0\r\n\r\n"
+_MAX_REMEMBERED_LINE = 256
+
+_STATUS = re.compile(r"([1-5][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*)?")  # RFC 9112 section 4: the reason may be empty
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS = re.compile(r"[0-9]{1,19}")
+# RFC 9110 section 7.6.1, RFC 2616 section 13.5.1 (which PEP 3333 goes by). "Trailers" stands in the latter for Trailer.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Fields with these names are remembered: they repeat, and are never secret.
+_REMEMBERED = frozenset(
+    {
+        "accept-ranges",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "access-control-max-age",
+        "allow",
+        "alt-svc",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "cross-origin-embedder-policy",
+        "cross-origin-opener-policy",
+        "cross-origin-resource-policy",
+        "expires",
+        "permissions-policy",
+        "pragma",
+        "referrer-policy",
+        "server",
+        "strict-transport-security",
+        "vary",
+        "via",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-permitted-cross-domain-policies",
+        "x-powered-by",
+        "x-xss-protection",
+    }
+)
+
+
+class ResponseFields(NamedTuple):
+    """An application's fields, checked and serialised, and what the server must know of them."""
+
+    lines: bytes  # "Name: value" lines, each with its CRLF
+    has_length: int | None  # the Content-Length in bytes, if there is one
+    has_date: bool
+    has_server: bool
+    connection_close: bool  # only where hop-by-hop fields are allowed
+
+
+class _Role(enum.Enum):
+    """What a field means to the server."""
+
+    OTHER = enum.auto()
+    LENGTH = enum.auto()
+    DATE = enum.auto()
+    SERVER = enum.auto()
+    CONNECTION = enum.auto()
+    HOP_BY_HOP = enum.auto()
+
+
+_ROLES = {
+    **dict.fromkeys(_HOP_BY_HOP, _Role.HOP_BY_HOP),
+    "connection": _Role.CONNECTION,
+    "content-length": _Role.LENGTH,
+    "date": _Role.DATE,
+    "server": _Role.SERVER,
+}
+
+
+def serialize_fields(fields: Iterable[tuple[str, str]], allow_hop_by_hop: bool = False) -> bytes:
+    """Return the fields as lines, each with its CRLF; raises as ``check_fields`` does."""
+    return check_fields(fields, allow_hop_by_hop).lines
+
+
+def check_fields(fields: Iterable[tuple[str, str]], allow_hop_by_hop: bool = False) -> ResponseFields:
+    """Return the fields serialised, and a summary of them.
+
+    Args:
+        fields: Names and values, in the order in which they are sent. Whitespace around a value is dropped.
+        allow_hop_by_hop: For a response that hands the connection over, such as 101.
+
+    Raises:
+        ResponseError: A name is no token, a value has a control character or is not latin-1, a field is hop-by-hop,
+            or Content-Length is not one number. The message names the field.
+        TypeError: A name or a value is not a str.
+    """
+    key = tuple(fields)
+    try:
+        known = _LISTS.get(key)
+    except TypeError:  # some applications give lists of two, which have no hash
+        key = tuple([(name, value) for name, value in key])
+        known = _LISTS.get(key)
+    return known or _serialize(key, allow_hop_by_hop)
+
+
+def _serialize(fields: tuple[tuple[str, str], ...], allow_hop_by_hop: bool) -> ResponseFields:
+    lines: list[bytes] = []
+    length: int | None = None
+    has_date = has_server = closes = False
+    is_remembered = True
+    for field in fields:
+        remembered = _FIELDS.get(field)
+        if remembered is None:
+            line, role, remember = _check_field(field)
+            if remember:
+                _FIELDS.remember(field, (line, role))
+            else:
+                is_remembered = False
+        else:
+            line, role = remembered
+        lines.append(line)
+        if role is _Role.OTHER:
+            continue
+        if role is _Role.LENGTH:
+            if length is not None:
+                raise ResponseError("Content-Length was given twice")
+            length = int(field[1])
+        elif role is _Role.DATE:
+            has_date = True
+        elif role is _Role.SERVER:
+            has_server = True
+        elif not allow_hop_by_hop:
+            raise ResponseError(f"{field[0]} is hop-by-hop: it is the server's to set (PEP 3333)")
+        elif role is _Role.CONNECTION:
+            closes = closes or "close" in tokens(field[1])
+    summary = ResponseFields(b"".join(lines), length, has_date, has_server, closes)
+    if is_remembered:
+        _LISTS.remember(fields, summary)
+    return summary
+
+
+def _check_field(field: tuple[str, str]) -> tuple[bytes, _Role, bool]:
+    """Return a field's line, its role, and whether it may be remembered."""
+    try:
+        name, value = field
+    except (TypeError, ValueError):
+        raise TypeError(f"response field {field!r} is not a (name, value) of two str") from None
+    if type(name) is not str or type(value) is not str:
+        name, value = _exact_str(name, name), _exact_str(value, name)
+    role, is_remembered = _NAMES[name]
+    value = value.strip(" \t")
+    # isprintable and isascii together are exactly %x20-7E: the usual value passes without the regular expression.
+    if not (value.isprintable() and value.isascii()) and _CONTROL.search(value):
+        raise ResponseError(f"control character in the value of {name}")
+    if role is _Role.LENGTH and not _DIGITS.fullmatch(value):
+        raise ResponseError(f"Content-Length is not a number: {value!r}")
+    try:
+        line = f"{name}: {value}\r\n".encode("latin-1")
+    except UnicodeEncodeError:
+        raise ResponseError(f"the value of {name} is not latin-1") from None
+    return line, role, is_remembered and len(line) <= _MAX_REMEMBERED_LINE
+
+
+def _exact_str(text: object, name: object) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"response field {name!r} has {text!r}: names and values are str, such as ('Vary', 'Cookie')")
+    return str.__str__(text)
+
+
+def _check_name(name: str) -> tuple[_Role, bool]:
+    if not is_token(name):
+        raise ResponseError(f"bad response field name {name!r}")
+    folded = name.lower()
+    return _ROLES.get(folded, _Role.OTHER), folded in _REMEMBERED
+
+
+def is_hop_by_hop(name: str) -> bool:
+    """Tell whether a field is about this connection only, and so not an application's to set (PEP 3333)."""
+    return name.lower() in _HOP_BY_HOP
+
+
+def capitalize(name: str) -> str:
+    """Return a field name with each word of it capitalised, the rest in lower case: ``etag`` as ``Etag``."""
+    return "-".join([word.capitalize() for word in name.split("-")])
+
+
+def parse_status(status: str, allow_informational: bool = False) -> int:
+    """Return the code in a status such as ``"404 Not Found"``. The reason may be missing.
+
+    Args:
+        status: What the application gave to ``start_response``.
+        allow_informational: Take 1xx too, for a response that hands the connection over.
+
+    Raises:
+        ResponseError: It is not three digits from 100 to 599, then a space and a reason without control characters.
+        TypeError: It is not a str.
+    """
+    code = _STATUSES[status][0]
+    if code < 200 and not allow_informational:
+        raise ResponseError(f"an application can't answer with {code}: it is not a final status")
+    return code
+
+
+def status_line(status: str) -> bytes:
+    """Return the status line, with its CRLF; raises as ``parse_status`` does, and takes 1xx."""
+    return _STATUSES[status][1]
+
+
+def _read_status(status: str) -> tuple[int, bytes]:
+    if not isinstance(status, str):
+        raise TypeError(f"the status is {status!r}: give a str, such as '200 OK'")
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise ResponseError(f"bad status {status!r}: give three digits and a reason, such as '200 OK'")
+    # The space stays even when no reason follows (RFC 9112 section 4).
+    return int(match[1]), b"HTTP/1.1 %b\r\n" % (match[0] if match[0][3:] else match[0] + " ").encode("latin-1")
+
+
+def body_allowed(method: str, code: int) -> bool:
+    """Tell whether the response to ``method`` with this status has content (RFC 9110 sections 6.4.1 and 15.3.6)."""
+    return not (method == "HEAD" or code < 200 or code in (204, 205, 304))
+
+
+def chunk(data: bytes) -> bytes:
+    """Return ``data`` as one chunk; nothing for no data, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def error_page(
+    status: str, reason: str, date: str, with_body: bool = True, fields: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """Return a complete response that closes the connection, with the status and the reason as plain text.
+
+    Args:
+        status: Such as ``"400 Bad Request"``.
+        reason: A sentence for the client; what is not ASCII in it becomes ``?``.
+        date: The value of the Date field.
+        with_body: False for a request whose method was HEAD; the fields stay as they would be with the body.
+        fields: More fields, such as Allow.
+    """
+    body = f"{status}\n\n{reason}\n".encode("ascii", "replace")
+    head = (
+        b"%bDate: %b\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b\r\n"
+        % (
+            status_line(status),
+            date.encode("ascii"),
+            len(body),
+            serialize_fields(fields),
+        )
+    )
+    return head + body if with_body else head
+
+
+_NAMES = Memo(_check_name, max_entries=512, max_length=64)
+_FIELDS: Memory[tuple[str, str], tuple[bytes, _Role]] = Memory(max_entries=1024, max_length=2)
+_LISTS: Memory[tuple[tuple[str, str], ...], ResponseFields] = Memory(max_entries=512, max_length=24)
+_STATUSES = Memo(_read_status, max_entries=128, max_length=64)
