@@ -18,11 +18,12 @@ def http_date(timestamp: float) -> str:
         ValueError: The year does not fit four digits.
     """
     try:
-        year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(timestamp)
+        moment = time.gmtime(timestamp)
     except (OverflowError, OSError):
-        year = -1
-    if not 0 <= year <= 9999:
+        moment = None
+    if moment is None or not 0 <= moment.tm_year <= 9999:
         raise ValueError(f"no HTTP date can say {timestamp!r}: give seconds since the epoch, such as time.time()")
+    year, month, day, hour, minute, second, weekday, _, _ = moment
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
@@ -31,24 +32,31 @@ def _dates_at(second: int) -> tuple[int, str, bytes]:
     return second, text, b"Date: %b\r\n" % text.encode("ascii")
 
 
-# atomic: one name holds the second and both spellings of it, so no thread sees them disagree.
-_latest = _dates_at(0)
+class _Latest:
+    """The dates of the second that was asked for last."""
+
+    __slots__ = ("dates",)
+
+    def __init__(self) -> None:
+        # atomic: one attribute holds the second and both spellings of it, so no thread sees them disagree.
+        self.dates = _dates_at(0)
+
+    def now(self) -> tuple[int, str, bytes]:
+        dates = self.dates
+        second = int(time.time())
+        if dates[0] != second:
+            self.dates = dates = _dates_at(second)
+        return dates
 
 
-def _dates() -> tuple[int, str, bytes]:
-    global _latest
-    second = int(time.time())
-    latest = _latest
-    if latest[0] != second:
-        _latest = latest = _dates_at(second)
-    return latest
+_latest = _Latest()
 
 
 def now_date() -> str:
     """Return the present time as an IMF-fixdate, computed once a second."""
-    return _dates()[1]
+    return _latest.now()[1]
 
 
 def date_line() -> bytes:
     """Return the present time as a whole field line, ``Date: ...`` with its CRLF, computed once a second."""
-    return _dates()[2]
+    return _latest.now()[2]

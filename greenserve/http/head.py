@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from greenserve.errors import BadRequest, FieldsTooLarge, TargetTooLong, VersionNotSupported
 from greenserve.http.memo import Memo, Memory
+from greenserve.http.names import REPEATED_IN_REQUESTS, SERVER_VARIABLES
 from greenserve.http.target import parse_target
 
 __all__ = [
@@ -50,73 +51,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a field value only HTAB
 _NEVER_IN_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
 _TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1: the first byte of a ClientHello's record
-
-# Lines with these names are remembered. They are the same in many requests and never secret; a list of what to forget
-# (Cookie, Authorization, X-Api-Key, X-Csrf-Token, ...) could never be complete.
-_REMEMBERED = frozenset(
-    {
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "access-control-request-headers",
-        "access-control-request-method",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-type",
-        "dnt",
-        "expect",
-        "host",
-        "keep-alive",
-        "origin",
-        "pragma",
-        "priority",
-        "proxy-connection",
-        "save-data",
-        "sec-ch-ua",
-        "sec-ch-ua-arch",
-        "sec-ch-ua-full-version-list",
-        "sec-ch-ua-mobile",
-        "sec-ch-ua-model",
-        "sec-ch-ua-platform",
-        "sec-ch-ua-platform-version",
-        "sec-fetch-dest",
-        "sec-fetch-mode",
-        "sec-fetch-site",
-        "sec-fetch-storage-access",
-        "sec-fetch-user",
-        "sec-gpc",
-        "sec-websocket-extensions",
-        "sec-websocket-version",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-        "upgrade-insecure-requests",
-        "user-agent",
-        "via",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-requested-with",
-    }
-)
-# What the server itself goes by. A name with an underscore never stands for one of these, even where those are kept.
-_SERVER_VARIABLES = frozenset(
-    {
-        "CONTENT_LENGTH",
-        "HTTP_CONNECTION",
-        "HTTP_EXPECT",
-        "HTTP_FORWARDED",
-        "HTTP_HOST",
-        "HTTP_KEEP_ALIVE",
-        "HTTP_PROXY_CONNECTION",
-        "HTTP_TE",
-        "HTTP_TRAILER",
-        "HTTP_TRANSFER_ENCODING",
-        "HTTP_UPGRADE",
-    }
-)
 
 
 class Limits:
@@ -261,7 +195,7 @@ def _join_repeats(
             found[variable] = value
     if keep_underscores:
         for variable, value in underscored.items():
-            if variable not in _SERVER_VARIABLES and not variable.startswith("HTTP_X_FORWARDED_"):
+            if variable not in SERVER_VARIABLES and not variable.startswith("HTTP_X_FORWARDED_"):
                 variables.setdefault(variable, value)
     return variables
 
@@ -275,7 +209,7 @@ def _parse_name(name: str) -> tuple[str, bool]:
     """Return a name's variable, ``""`` when it has an underscore, and whether lines with it are remembered."""
     if not is_token(name):
         raise BadRequest(_name_error(name))
-    return "" if "_" in name else _variable(name), name.lower() in _REMEMBERED
+    return "" if "_" in name else _variable(name), name.lower() in REPEATED_IN_REQUESTS
 
 
 def _name_error(name: str) -> str:
@@ -302,7 +236,7 @@ def _parse_line(line: str) -> tuple[tuple[str, str], tuple[str, str], bool]:
 
 
 class _FieldLines(Memory[str, tuple[tuple[str, str], tuple[str, str]]]):
-    """Field lines with the names in ``_REMEMBERED``."""
+    """Field lines with the names in ``REPEATED_IN_REQUESTS``."""
 
     __slots__ = ()
 

@@ -2,8 +2,8 @@
 
 Facts, and what they mean here:
 
-- RFC 9110 section 5.5: CR, LF and NUL in a value are dangerous, other control characters invalid. A response with one is
-  refused: it would let whoever controls the value write fields, or a second response.
+- RFC 9110 section 5.5: CR, LF and NUL in a value are dangerous, other control characters invalid. A response with one
+  is refused: it would let whoever controls the value write fields, or a second response.
 - PEP 3333 takes native strings of latin-1 and forbids hop-by-hop fields to applications.
 - RFC 9112 section 4: a status code has three digits. RFC 9110 section 15: its first digit is 1 to 5.
 - A subclass of str counts as the string it holds, whatever its methods say.
@@ -20,6 +20,7 @@ from greenserve.errors import ResponseError
 from greenserve.http.framing import tokens
 from greenserve.http.head import is_token
 from greenserve.http.memo import Memo, Memory
+from greenserve.http.names import HOP_BY_HOP, REPEATED_IN_RESPONSES
 
 __all__ = [
     "LAST_CHUNK",
@@ -41,58 +42,6 @@ _MAX_REMEMBERED_LINE = 256
 _STATUS = re.compile(r"([1-5][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*)?")  # RFC 9112 section 4: the reason may be empty
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS = re.compile(r"[0-9]{1,19}")
-# RFC 9110 section 7.6.1, RFC 2616 section 13.5.1 (which PEP 3333 goes by). "Trailers" stands in the latter for Trailer.
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-# Fields with these names are remembered: they repeat, and are never secret.
-_REMEMBERED = frozenset(
-    {
-        "accept-ranges",
-        "access-control-allow-credentials",
-        "access-control-allow-headers",
-        "access-control-allow-methods",
-        "access-control-allow-origin",
-        "access-control-expose-headers",
-        "access-control-max-age",
-        "allow",
-        "alt-svc",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-security-policy",
-        "content-type",
-        "cross-origin-embedder-policy",
-        "cross-origin-opener-policy",
-        "cross-origin-resource-policy",
-        "expires",
-        "permissions-policy",
-        "pragma",
-        "referrer-policy",
-        "server",
-        "strict-transport-security",
-        "vary",
-        "via",
-        "x-content-type-options",
-        "x-frame-options",
-        "x-permitted-cross-domain-policies",
-        "x-powered-by",
-        "x-xss-protection",
-    }
-)
 
 
 class ResponseFields(NamedTuple):
@@ -117,7 +66,7 @@ class _Role(enum.Enum):
 
 
 _ROLES = {
-    **dict.fromkeys(_HOP_BY_HOP, _Role.HOP_BY_HOP),
+    **dict.fromkeys(HOP_BY_HOP, _Role.HOP_BY_HOP),
     "connection": _Role.CONNECTION,
     "content-length": _Role.LENGTH,
     "date": _Role.DATE,
@@ -219,12 +168,12 @@ def _check_name(name: str) -> tuple[_Role, bool]:
     if not is_token(name):
         raise ResponseError(f"bad response field name {name!r}")
     folded = name.lower()
-    return _ROLES.get(folded, _Role.OTHER), folded in _REMEMBERED
+    return _ROLES.get(folded, _Role.OTHER), folded in REPEATED_IN_RESPONSES
 
 
 def is_hop_by_hop(name: str) -> bool:
     """Tell whether a field is about this connection only, and so not an application's to set (PEP 3333)."""
-    return name.lower() in _HOP_BY_HOP
+    return name.lower() in HOP_BY_HOP
 
 
 def capitalize(name: str) -> str:
@@ -287,15 +236,8 @@ def error_page(
         fields: More fields, such as Allow.
     """
     body = f"{status}\n\n{reason}\n".encode("ascii", "replace")
-    head = (
-        b"%bDate: %b\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b\r\n"
-        % (
-            status_line(status),
-            date.encode("ascii"),
-            len(body),
-            serialize_fields(fields),
-        )
-    )
+    own = [("Date", date), ("Connection", "close"), ("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    head = status_line(status) + serialize_fields([*own, *fields], allow_hop_by_hop=True) + b"\r\n"
     return head + body if with_body else head
 
 

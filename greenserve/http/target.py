@@ -92,7 +92,7 @@ def _absolute_form(method: str, target: str) -> Target:
         raise BadRequest("the request target is neither a path nor an http URI")
     scheme = match["scheme"].lower()
     authority = match["authority"]
-    # RFC 9110 sections 4.2.1 and 4.2.4: an empty host is invalid, user information is an error ("@" is no host character).
+    # RFC 9110 section 4.2.1: an empty host is invalid; section 4.2.4: so is user information (no host has an "@").
     if not is_authority(authority):
         raise BadRequest("bad authority in the request target")
     if method == "OPTIONS" and not match["path"] and match["query"] is None:
