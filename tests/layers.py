@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "greenserve"
 EVERYWHERE = frozenset({"errors", "_originals", "settings", "_kinds", "extras", "_version"})
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
-_ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs"}
+_ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs", "binds"}
 _ABOVE_THE_LEAVES = _ABOVE_SUPERVISOR | {"supervisor", "testing"}
 
 # Row: the rows above that it may import, beside EVERYWHERE and itself. docs/explanation/architecture.md says why.
@@ -36,6 +36,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "config": frozenset(),
     "apps": frozenset(),
     "logs": frozenset(),
+    "binds": frozenset({"core", "sync", "net"}),
     "supervisor": _ABOVE_SUPERVISOR,
     "testing": _ABOVE_SUPERVISOR | {"supervisor"},
     "compat": _ABOVE_THE_LEAVES,
