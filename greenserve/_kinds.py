@@ -307,16 +307,17 @@ class Mode(Kind):
 
 
 class OrOff(Kind):
-    """Another kind, or None: written ``off`` or ``none``, and 0 where the other kind is a number."""
+    """Another kind, or None: written ``off``, ``none`` or another word, and 0 where the other kind is a number."""
 
-    __slots__ = ("kind",)
+    __slots__ = ("kind", "word")
 
-    def __init__(self, kind: Kind) -> None:
-        super().__init__(kind.metavar, f"{kind.allowed}; or off")
+    def __init__(self, kind: Kind, word: str = "off") -> None:
+        super().__init__(kind.metavar, f"{kind.allowed}; or {word}")
         self.kind = kind
+        self.word = word
 
     def parse(self, text: str) -> Any:
-        if text.lower() in {"off", "none"}:
+        if text.lower() in {"off", "none", self.word}:
             return None
         return self._value_or_none(self.kind.parse(text))
 
@@ -324,7 +325,7 @@ class OrOff(Kind):
         return None if value is None else self._value_or_none(self.kind.check(value))
 
     def show(self, value: Any) -> str:
-        return "off" if value is None else self.kind.show(value)
+        return self.word if value is None else self.kind.show(value)
 
     def literal(self, value: Any) -> str:
         return "None" if value is None else self.kind.literal(value)

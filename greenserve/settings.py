@@ -116,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting(
             "wsgi_app",
-            OrOff(Text("MODULE:APP", "MODULE:APP, MODULE:create_app() or MODULE")),
+            OrOff(Text("MODULE:APP", "MODULE:APP, MODULE:create_app() or MODULE"), "none"),
             None,
             "The application: a module and the name of a WSGI callable in it, or a call that makes one. "
             "Without a name it is `application`, else `app`; without a module, the built-in demo.",
@@ -132,14 +132,14 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "chdir",
-            OrOff(Text("DIRECTORY", "a directory")),
+            OrOff(Text("DIRECTORY", "a directory"), "none"),
             None,
             "Go to this directory first. It, or else the current one, comes first on sys.path.",
             group=_APPLICATION,
         ),
         Setting(
             "pythonpath",
-            OrOff(Several("DIRECTORIES", "directories with commas between them", str)),
+            OrOff(Several("DIRECTORIES", "directories with commas between them", str), "none"),
             None,
             "More directories for sys.path, after the first one.",
             group=_APPLICATION,
@@ -148,7 +148,8 @@ SETTINGS: dict[str, Setting] = {
             "bind",
             Several("ADDRESS", _BIND, parse_address),
             "127.0.0.1:8000",
-            "Where to listen. May be given several times. Port 0 is a free one, which is then printed.",
+            "Where to listen: HOST:PORT, unix:PATH, or fd://NUMBER for a socket that was inherited. May be given several "
+            "times. Port 0 is a free one, which is then printed.",
             group=_LISTENING,
             flag="-b",
             variable="PORT",
@@ -172,9 +173,9 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "unix_socket_mode",
-            OrOff(Mode()),
+            OrOff(Mode(), "umask"),
             None,
-            "Permissions of Unix sockets that are created; as the umask has them when off.",
+            "Permissions of the Unix sockets that are made, in octal; or what the umask leaves.",
             group=_LISTENING,
         ),
         Setting(
@@ -313,7 +314,7 @@ SETTINGS: dict[str, Setting] = {
             "log_level",
             Choice("LEVEL", "debug", "info", "warning", "error", "critical"),
             "info",
-            "The lowest level that is logged.",
+            "The lowest level that is logged: debug, info, warning, error or critical.",
             group=_LOGGING,
             aliases=("loglevel",),
         ),

@@ -1,0 +1,146 @@
+"""What ``--bind`` says, as listening sockets. Knows addresses and sockets; serves nobody."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from greenserve._kinds import InheritedFd, TcpAddress, UnixAddress
+from greenserve.errors import GreenserveError
+from greenserve.net.listeners import listen
+from greenserve.net.sockets import GreenSocket
+
+__all__ = ["BindError", "Listener", "open_listeners"]
+
+Address = TcpAddress | UnixAddress | InheritedFd
+
+
+class BindError(GreenserveError):
+    """An address can't be listened on. The message names it and says why."""
+
+
+class Listener:
+    """One listening socket, and what there is to clean up after it.
+
+    ``str()`` is where it can be reached: a URL with the real port, or ``unix:PATH``.
+    """
+
+    __slots__ = ("_file", "socket")
+
+    def __init__(self, sock: GreenSocket, path: str | None = None) -> None:
+        self.socket = sock
+        # The file that bind() made, by its path and identity: by the time we go, another server may have its own there.
+        self._file = (path, _identity(path)) if path is not None else None
+
+    def __str__(self) -> str:
+        name = self.socket.getsockname()
+        if not isinstance(name, tuple):
+            return f"unix:{name if isinstance(name, str) else os.fsdecode(name)}"
+        host, port = name[:2]
+        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+    def close(self) -> None:
+        self.socket.close()
+        if self._file is not None:
+            path, identity = self._file
+            if _identity(path) == identity:
+                os.unlink(path)
+            self._file = None
+
+
+def open_listeners(
+    addresses: Iterable[Address], *, backlog: int, reuse_port: bool = False, unix_socket_mode: int | None = None
+) -> list[Listener]:
+    """Listen on all of ``addresses``, or on none.
+
+    ``unix_socket_mode`` are the permissions of Unix sockets, where None leaves what the umask does.
+
+    Raises:
+        BindError: One of them can't be listened on.
+    """
+    listeners: list[Listener] = []
+    with ExitStack() as undo:
+        for address in addresses:
+            listener = _open(address, backlog, reuse_port, unix_socket_mode)
+            undo.callback(listener.close)
+            listeners.append(listener)
+        undo.pop_all()
+    return listeners
+
+
+def _open(address: Address, backlog: int, reuse_port: bool, unix_socket_mode: int | None) -> Listener:
+    try:
+        if isinstance(address, UnixAddress):
+            return _open_unix(address.path, backlog, unix_socket_mode)
+        if isinstance(address, InheritedFd):
+            return _adopt(address.fd)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return Listener(listen((address.host, address.port), family, backlog, reuse_port=reuse_port))
+    except OSError as exc:
+        raise BindError(f"can't listen on {address}: {_explain(exc)}") from exc
+
+
+def _open_unix(path: str, backlog: int, mode: int | None) -> Listener:
+    _remove_stale(path)
+    if mode is None:
+        return Listener(listen(path, socket.AF_UNIX, backlog), path)
+    # A chmod afterwards would leave a moment in which the file has other permissions.
+    umask = os.umask(0o777 & ~mode)
+    try:
+        return Listener(listen(path, socket.AF_UNIX, backlog), path)
+    finally:
+        os.umask(umask)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a server that is gone: bind() refuses every file that is there.
+
+    Raises:
+        OSError: EADDRINUSE if somebody listens there, EEXIST if it is a file of another type.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "a file that is no socket is there")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a listener whose backlog is full would let us wait
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    os.unlink(path)
+
+
+def _adopt(fd: int) -> Listener:
+    sock = GreenSocket(fileno=fd)
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "a socket that does not listen")
+    except BaseException:
+        sock.detach()  # not ours to close
+        raise
+    return Listener(sock)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _explain(exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return "it is in use"
+    if exc.errno in {errno.EACCES, errno.EPERM}:
+        return "no permission"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "it is no address of this machine"
+    if exc.errno in {errno.EBADF, errno.ENOTSOCK}:
+        return "there is no open socket of this number"
+    return exc.strerror or str(exc)

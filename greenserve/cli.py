@@ -1,0 +1,243 @@
+"""The command ``greenserve``: arguments to settings, settings to a server, signals to its end.
+
+Only this module writes to the terminal, installs signal handlers, sets up logging and changes the limits of the
+process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+from greenserve import demo
+from greenserve._kinds import Flag, Several
+from greenserve._version import __version__
+from greenserve.apps import AppError, load_app
+from greenserve.binds import open_listeners
+from greenserve.config import Config, Source, load, misspelt_variables, read_environment
+from greenserve.errors import GreenserveError, SettingError
+from greenserve.logs import configure_logs, keep_logs_enabled
+from greenserve.settings import SETTINGS, Setting
+from greenserve.wsgi import Server
+
+__all__ = ["main"]
+
+log = logging.getLogger("greenserve")
+
+_WIDTH = 100
+_COLUMN = 32  # where the text about an option begins
+
+_POSITIONAL = "wsgi_app"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 after a graceful end, 1 when it could not start.
+
+    argparse ends the process itself, with 2, when the options make no sense.
+    """
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except GreenserveError as exc:
+        _write(sys.stderr, f"greenserve: {exc}")
+        return 1
+    except KeyboardInterrupt:  # before the server runs; from then on it is a signal to stop
+        return 128 + signal.SIGINT
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = _Parser(prog="greenserve", add_help=False, allow_abbrev=False)
+    options = vars(parser.parse_args(list(map(_with_dashes, argv))))
+    if options.pop("help", False):
+        _write(sys.stdout, parser.format_help())
+        return 0
+    if options.pop("version", False):
+        _write(sys.stdout, f"greenserve {__version__}")
+        return 0
+    is_check, is_print = options.pop("check_config", False), options.pop("print_config", False)
+    config = load(_command_line(options), *read_environment(os.environ))
+    if is_print:
+        _write(sys.stdout, "\n".join(config.lines()))
+        return 0
+    _enter_directory(config)
+    if is_check:
+        _load(config)
+        return 0
+    return _serve(config)
+
+
+def _serve(config: Config) -> int:
+    is_demo = config.wsgi_app is None
+    access_logfile = config.access_logfile
+    if is_demo and not config.is_set("access_logfile") and sys.stdout.isatty():
+        access_logfile = "-"  # who tries the demo by hand wants to see something happen
+    configure_logs(config.error_logfile, config.log_level, access_logfile)
+    for line in misspelt_variables(os.environ):
+        log.warning("%s", line)
+    _raise_file_limit()
+    # First of all, since an application may take seconds to load, and a busy port is told at once.
+    listeners = open_listeners(config.bind, unix_socket_mode=config.unix_socket_mode, **config.keywords_of("listen"))
+    try:
+        app = _load(config)
+        server = Server([listener.socket for listener in listeners], app, **config.keywords_of("server"))
+        _stop_on_signals(server)
+        where = " and ".join(map(str, listeners))
+        what = "the demo" if is_demo else config.wsgi_app
+        _write(sys.stdout, f"greenserve {__version__} serving {what} at {where} (Ctrl-C stops)")
+        server.serve_forever()
+    finally:
+        for listener in listeners:
+            listener.close()
+    return 0
+
+
+def _enter_directory(config: Config) -> None:
+    if config.chdir is not None:
+        try:
+            os.chdir(config.chdir)
+        except OSError as exc:
+            raise SettingError(f"chdir = {config.chdir!r} ({config.origin('chdir')}): {exc.strerror}") from exc
+    sys.path[:0] = [os.getcwd(), *map(os.path.abspath, config.pythonpath or ())]
+
+
+def _load(config: Config) -> Callable[..., Any]:
+    if config.wsgi_app is None:
+        return demo.app
+    try:
+        return load_app(config.wsgi_app, config.factory)
+    except AppError as exc:
+        raise AppError(f"can't load {config.wsgi_app}\n{exc}") from exc
+    finally:
+        keep_logs_enabled()
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as exc:  # macOS says "unlimited" and means less
+        log.debug("the limit of open files stays at %d: %s", soft, exc)
+
+
+def _stop_on_signals(server: Server) -> None:
+    """The first INT or TERM stops gracefully. A QUIT, or an INT after either, stops at once."""
+    received: set[int] = set()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGQUIT or (number == signal.SIGINT and received):
+            server.stop(0)
+        elif not received:
+            server.stop()
+        received.add(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, stop)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text.rstrip("\n") + "\n")
+    stream.flush()  # through a pipe the address must come now, and not with the next 8 KiB
+
+
+# Options
+
+
+class _Parser(argparse.ArgumentParser):
+    """The options, made from `SETTINGS`. The values stay text: the settings read them."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(argument_default=argparse.SUPPRESS, usage="greenserve [options] [MODULE:APP]", **keywords)
+        self.add_argument(_POSITIONAL, nargs="?")
+        for name in ("help", "version", "check-config", "print-config"):
+            short = ["-h"] if name == "help" else []
+            self.add_argument(*short, f"--{name}", action="store_true")
+        for setting in SETTINGS.values():
+            if setting.name == _POSITIONAL:
+                continue
+            for name in (setting.name, *setting.aliases):
+                self._add(setting, name)
+
+    def _add(self, setting: Setting, name: str) -> None:
+        flags = _flags(setting, name)
+        if isinstance(setting.kind, Flag):
+            self.add_argument(*flags, dest=name, action=argparse.BooleanOptionalAction)
+        elif isinstance(setting.kind, Several):
+            self.add_argument(*flags, dest=name, action="append")
+        else:
+            self.add_argument(*flags, dest=name)
+
+    def format_help(self) -> str:
+        return _help()
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"greenserve: {message}\nTry: greenserve --help\n")
+
+
+def _with_dashes(argument: str) -> str:
+    """Return an option with dashes for underscores: gunicorn's --limit-request-field_size has one, people mix them."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _flags(setting: Setting, name: str) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    return [setting.flag, flag] if setting.flag and name == setting.name else [flag]
+
+
+def _command_line(options: dict[str, Any]) -> Source:
+    spelling = {name: f"--{name.replace('_', '-')}" for name in options} | {_POSITIONAL: "MODULE:APP"}
+    return Source("on the command line", options, spelling)
+
+
+def _help() -> str:
+    lines = [
+        "Usage: greenserve [options] [MODULE:APP]",
+        "",
+        "Serves the WSGI application APP of MODULE, or without one a demo.",
+        "",
+        *_entry("MODULE:APP", SETTINGS[_POSITIONAL].text),
+        *_entry("-h, --help", "Show this, and exit."),
+        *_entry("--version", "Show the version, and exit."),
+        *_entry("--check-config", "Read the settings and load the application, and exit: 0 if both went well."),
+        *_entry("--print-config", "Show the value of each setting and what set it, and exit."),
+    ]
+    for group in dict.fromkeys(setting.group for setting in SETTINGS.values()):
+        lines += ["", f"{group}:"]
+        for setting in SETTINGS.values():
+            if setting.group == group and setting.name != _POSITIONAL:
+                option = f"{', '.join(_flags(setting, setting.name))} {setting.kind.metavar}".rstrip()
+                lines += _entry(option, _describe(setting))
+    variables = [setting for setting in SETTINGS.values() if setting.variable]
+    ending = (
+        "Times: 500ms, 30s, 5m, 2h, or seconds. Bytes: 8190, 64K, 16MiB. A setting can also come from the environment, "
+        "--keep-alive from GREENSERVE_KEEP_ALIVE; and "
+        + " and ".join(f"{setting.variable} sets --{setting.name.replace('_', '-')}" for setting in variables)
+        + ". The command line wins."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(ending, _WIDTH), ""])
+
+
+def _describe(setting: Setting) -> str:
+    also = f" Also {', '.join(flag for alias in setting.aliases for flag in _flags(setting, alias))}."
+    default = "" if isinstance(setting.kind, Flag) else f" [{setting.kind.show(setting.command_default)}]"
+    return setting.text + (also if setting.aliases else "") + default
+
+
+def _entry(option: str, text: str) -> list[str]:
+    indent = " " * _COLUMN
+    wrapped = textwrap.wrap(
+        text.replace("`", ""), _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    head = f"  {option}"
+    if len(head) > _COLUMN - 2:
+        return [head, *wrapped]
+    return [head + wrapped[0][len(head) :], *wrapped[1:]]
