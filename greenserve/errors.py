@@ -90,7 +90,7 @@ class FieldsTooLarge(BadRequest):
 
 
 class NotSupported(BadRequest):
-    """A well-formed request for something this server does not do: a transfer coding, CONNECT (RFC 9110 section 15.6.2)."""
+    """A well-formed request for what this server does not do: a transfer coding, CONNECT (RFC 9110 section 15.6.2)."""
 
     status = "501 Not Implemented"
 
@@ -102,8 +102,8 @@ class VersionNotSupported(BadRequest):
 
 
 class BodyError(BadRequest, OSError):
-    """A request's body ended early or is malformed. An ``OSError`` too, since frameworks expect that of ``wsgi.input``."""
+    """A request's body ended early or is malformed. An ``OSError`` too: frameworks expect that of ``wsgi.input``."""
 
 
 class ResponseError(GreenserveError):
-    """The application's response breaks HTTP or PEP 3333: a control character in a field, a hop-by-hop field, a late start."""
+    """The response breaks HTTP or PEP 3333: a control character in a field, a hop-by-hop field, a late start."""
