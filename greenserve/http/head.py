@@ -159,16 +159,21 @@ def parse_fields(block: str, limits: Limits, keep_underscores: bool = False) -> 
     """
     if not block:
         return Fields((), {})
+    known = _BLOCKS.get(block)
+    if known is not None and len(known.raw) <= limits.max_fields and len(block) <= limits.max_field:
+        return Fields(known.raw, known.variables.copy())
     lines = block.split("\r\n")
     if len(lines) > limits.max_fields:
         raise FieldsTooLarge("too many header fields")
     if len(block) > limits.max_field and (len(block) > limits.max_head or len(max(lines, key=len)) > limits.max_field):
         raise FieldsTooLarge("header fields too long")
-    raw, items = zip(*map(_parse_remembered_line, lines), strict=True)
-    variables: dict[str, str] = dict(items)
+    raw = tuple(map(_parse_field_line, lines))
+    variables = {_VARIABLES[name]: value for name, value in raw}
     # Two fields met in one variable, or a name with an underscore has none.
     if len(variables) != len(raw) or "" in variables:
-        variables = _join_repeats(raw, items, keep_underscores)
+        variables = _join_repeats(raw, keep_underscores)
+    elif _REPEATED.issuperset(variables):
+        _BLOCKS.remember(block, Fields(raw, variables.copy()))
     return Fields(raw, variables)
 
 
@@ -178,17 +183,15 @@ def parse_field_line(line: str) -> tuple[str, str]:
     Raises:
         BadRequest: The line is outside the grammar.
     """
-    return _parse_line(line)[0]
+    return _FIELD_LINES[line]
 
 
-def _join_repeats(
-    raw: tuple[tuple[str, str], ...], items: tuple[tuple[str, str], ...], keep_underscores: bool
-) -> dict[str, str]:
+def _join_repeats(raw: tuple[tuple[str, str], ...], keep_underscores: bool) -> dict[str, str]:
     variables: dict[str, str] = {}
     underscored: dict[str, str] = {}
-    for (name, value), (usual_variable, _) in zip(raw, items, strict=True):
-        found = variables if usual_variable else underscored
-        variable = usual_variable or _variable(name)
+    for name, value in raw:
+        found = underscored if "_" in name else variables
+        variable = _variable(name)
         if variable in found:
             found[variable] += ("; " if variable == "HTTP_COOKIE" else ", ") + value
         else:
@@ -205,11 +208,11 @@ def _variable(name: str) -> str:
     return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + variable
 
 
-def _parse_name(name: str) -> tuple[str, bool]:
-    """Return a name's variable, ``""`` when it has an underscore, and whether lines with it are remembered."""
+def _check_name(name: str) -> str:
+    """Return the variable of a field name, ``""`` when it has an underscore; raise BadRequest if it is no name."""
     if not is_token(name):
         raise BadRequest(_name_error(name))
-    return "" if "_" in name else _variable(name), name.lower() in REPEATED_IN_REQUESTS
+    return "" if "_" in name else _variable(name)
 
 
 def _name_error(name: str) -> str:
@@ -222,36 +225,32 @@ def _name_error(name: str) -> str:
     return "bad header field name"
 
 
-def _parse_line(line: str) -> tuple[tuple[str, str], tuple[str, str], bool]:
-    """Return (name, value), (variable, value) and whether to remember the line."""
-    name, colon, value = line.partition(":")
-    variable, is_remembered = _NAMES[name]
-    if not colon:
-        raise BadRequest("a header field has no colon")
-    value = value.strip(" \t")  # OWS, and no more: str.strip() also takes 0x1C to 0x1F, 0x85 and 0xA0
-    # isprintable and isascii together are exactly %x20-7E: the usual value passes without the regular expression.
-    if not (value.isprintable() and value.isascii()) and _CONTROL.search(value):
-        raise BadRequest("control character in a header field")
-    return (name, value), (variable, value), is_remembered
-
-
-class _FieldLines(Memory[str, tuple[tuple[str, str], tuple[str, str]]]):
-    """Field lines with the names in ``REPEATED_IN_REQUESTS``."""
+class _FieldLines(Memory[str, tuple[str, str]]):
+    """``[line]`` is the name and the value in it. Lines with the names in REPEATED_IN_REQUESTS are remembered."""
 
     __slots__ = ()
 
-    def __missing__(self, line: str) -> tuple[tuple[str, str], tuple[str, str]]:
-        pair, item, is_remembered = _parse_line(line)
-        field = pair, item
-        if is_remembered:
+    def __missing__(self, line: str) -> tuple[str, str]:
+        name, colon, value = line.partition(":")
+        variable = _VARIABLES[name]
+        if not colon:
+            raise BadRequest("a header field has no colon")
+        value = value.strip(" \t")  # OWS, and no more: str.strip() also takes 0x1C to 0x1F, 0x85 and 0xA0
+        # No control character is printable; the usual value passes without the regular expression.
+        if not value.isprintable() and _CONTROL.search(value):
+            raise BadRequest("control character in a header field")
+        field = name, value
+        if variable in _REPEATED:
             self.remember(line, field)
         return field
 
 
 _REQUEST_LINES = _RequestLines(_parse_request_line, max_entries=512, max_length=256)
-_NAMES = Memo(_parse_name, max_entries=512, max_length=64)
+_REPEATED = frozenset(map(_variable, REPEATED_IN_REQUESTS))
+_VARIABLES = Memo(_check_name, max_entries=512, max_length=64)
 _FIELD_LINES = _FieldLines(max_entries=1024, max_length=256)
-_parse_remembered_line = _FIELD_LINES.__getitem__  # runs in C as long as every line is remembered
+_BLOCKS: Memory[str, Fields] = Memory(max_entries=128, max_length=2048)  # only of fields in REPEATED_IN_REQUESTS
+_parse_field_line = _FIELD_LINES.__getitem__  # runs in C as long as every line is remembered
 
 
 def skip_empty_lines(buffer: bytes | bytearray, start: int = 0) -> int:
