@@ -235,7 +235,7 @@ def _describe(setting: Setting) -> str:
 def _entry(option: str, text: str) -> list[str]:
     indent = " " * _COLUMN
     wrapped = textwrap.wrap(
-        text.replace("`", ""), _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text.replace("`", "'"), _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
     head = f"  {option}"
     if len(head) > _COLUMN - 2:

@@ -148,8 +148,8 @@ SETTINGS: dict[str, Setting] = {
             "bind",
             Several("ADDRESS", _BIND, parse_address),
             "127.0.0.1:8000",
-            "Where to listen: HOST:PORT, unix:PATH, or fd://NUMBER for a socket that was inherited. May be given several "
-            "times. Port 0 is a free one, which is then printed.",
+            "Where to listen: HOST:PORT, unix:PATH, or fd://NUMBER for a socket that was inherited. May be given "
+            "several times. Port 0 is a free one, which is then printed.",
             group=_LISTENING,
             flag="-b",
             variable="PORT",
@@ -325,6 +325,14 @@ SETTINGS: dict[str, Setting] = {
             "Where one line for each request goes; - is stdout.",
             group=_LOGGING,
             aliases=("accesslog",),
+        ),
+        Setting(
+            "access_logformat",
+            Text("FORMAT", "a %-format of atoms such as %(h)s, %(r)s and %({user-agent}i)s"),
+            '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+            "What is in an access line: atoms as gunicorn has them. The default is the combined format.",
+            group=_LOGGING,
+            aliases=("access_log_format",),
         ),
     )
 }

@@ -1,0 +1,185 @@
+"""``MODULE:APP`` to a callable, and what is said when that fails."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from greenserve.apps import AppError, load_app
+
+WRITE = Callable[[str, str], None]
+
+APPS = """
+def hello(environ, start_response):
+    return [b"hello"]
+
+class Holder:
+    inner = staticmethod(hello)
+
+holder = Holder()
+text = "not an app"
+
+def create_app(name="plain", *, debug=False):
+    def made(environ, start_response):
+        return [name.encode()]
+    made.debug = debug
+    return made
+
+def no_app():
+    return None
+
+def broken():
+    return 1 / 0
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WRITE]:
+    """Write a module that can be imported, and forget it afterwards."""
+    names: list[str] = []
+
+    def write_module(name: str, text: str) -> None:
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        names.append(name)
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield write_module
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("application = lambda e, s: [b'1']\napp = lambda e, s: [b'2']", b"1"),
+        ("app = lambda e, s: [b'2']", b"2"),
+    ],
+)
+def test_a_module_alone_gives_its_application_and_else_its_app(write: WRITE, text: str, body: bytes) -> None:
+    write("shop_one", text)
+    assert load_app("shop_one")({}, None) == [body]
+
+
+@pytest.mark.parametrize("target", ["shop_two:hello", "shop_two:holder.inner", "shop_two: hello"])
+def test_a_name_gives_what_it_names(write: WRITE, target: str) -> None:
+    write("shop_two", APPS)
+    assert load_app(target)({}, None) == [b"hello"]
+
+
+def test_a_module_in_a_package_is_named_with_dots(write: WRITE) -> None:
+    write("shop_pack.web", APPS)
+    assert load_app("shop_pack.web:hello")({}, None) == [b"hello"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "body", "debug"),
+    [
+        ("create_app()", b"plain", False),
+        ("create_app('test')", b"test", False),
+        ("create_app(name='x', debug=True)", b"x", True),
+    ],
+)
+def test_a_call_gives_what_it_returns(write: WRITE, expression: str, body: bytes, debug: bool) -> None:
+    write("shop_three", APPS)
+    app = load_app(f"shop_three:{expression}")
+    assert app({}, None) == [body]
+    assert app.debug is debug  # type: ignore[attr-defined]  # the application above has it
+
+
+@pytest.mark.parametrize("target", ["shop_four:create_app", "shop_four"])
+def test_a_factory_is_called(write: WRITE, target: str) -> None:
+    write("shop_four", APPS)
+    assert load_app(target, factory=True)({}, None) == [b"plain"]
+
+
+@pytest.mark.parametrize(
+    ("target", "factory", "message"),
+    [
+        ("shop_five:helo", False, "'shop_five' has no 'helo'; did you mean 'hello'?"),
+        ("shop_five:holder.iner", False, "'shop_five.holder' has no 'iner'; did you mean 'inner'?"),
+        ("shop_five", False, "module 'shop_five' has no 'application' and no 'app'. It has 'create_app'"),
+        ("shop_five:text", False, "'shop_five:text' is of type str and can't be called"),
+        ("shop_five:no_app", True, "what 'shop_five:no_app' returned is of type NoneType and can't be called"),
+        ("shop_five:text", True, "'shop_five:text' is of type str and can't be called"),
+        ("shop_five:create_app()", True, "is a call already"),
+        ("shop_five:create_app(hello)", False, "call with literals"),
+        ("shop_five:create_app(**{})", False, "call with literals"),
+        ("shop_five:create_app", False, None),
+        ("shop_five:1 + 1", False, "comes a name"),
+        ("shop_five:hello[0]", False, "comes a name"),
+        ("shop_five:import os", False, "comes a name"),
+        ("shop_five.py:hello", False, "names no module"),
+        ("./shop_five:hello", False, "names no module"),
+        (":hello", False, "names no module"),
+        ("", False, "names no module"),
+    ],
+)
+def test_a_wrong_target_is_explained(write: WRITE, target: str, factory: bool, message: str | None) -> None:
+    write("shop_five", APPS)
+    if message is None:  # a factory without --factory is a callable like every other: nobody can tell
+        assert callable(load_app(target, factory))
+        return
+    with pytest.raises(AppError) as caught:
+        load_app(target, factory)
+    assert message in str(caught.value)
+
+
+def test_a_module_without_any_likely_name_asks_for_one(write: WRITE) -> None:
+    write("shop_six", "site = print\n")
+    with pytest.raises(AppError, match="Say which name it is: shop_six:NAME"):
+        load_app("shop_six")
+
+
+@pytest.mark.parametrize("target", ["shop_nowhere:app", "shop_nowhere.web:app"])
+def test_a_missing_module_is_told_without_a_traceback_and_with_a_hint(tmp_path: Path, target: str) -> None:
+    with pytest.raises(AppError) as caught:
+        load_app(target)
+    first, hint = str(caught.value).splitlines()
+    assert first == "ModuleNotFoundError: No module named 'shop_nowhere'"
+    assert "--chdir" in hint
+
+
+def test_a_module_that_the_application_misses_is_told_with_the_line_that_imports_it(write: WRITE) -> None:
+    write("shop_seven", "import shop_nowhere_else\napp = None\n")
+    with pytest.raises(AppError) as caught:
+        load_app("shop_seven")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].endswith('shop_seven.py", line 1, in <module>')
+    assert lines[-1] == "ModuleNotFoundError: No module named 'shop_nowhere_else'"
+
+
+@pytest.mark.parametrize("target", ["shop_eight:broken()", "shop_eight:broken"])
+def test_the_traceback_begins_in_the_users_code(write: WRITE, target: str) -> None:
+    write("shop_eight", APPS)
+    with pytest.raises(AppError) as caught:
+        load_app(target, factory="(" not in target)
+    text = str(caught.value)
+    assert text.splitlines()[1].endswith('shop_eight.py", line 21, in broken')
+    assert "greenserve" not in text
+    assert "importlib" not in text
+    assert text.endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_syntax_error_shows_its_place(write: WRITE) -> None:
+    write("shop_nine", "def app(:\n")
+    with pytest.raises(AppError) as caught:
+        load_app("shop_nine")
+    text = str(caught.value)
+    assert 'shop_nine.py", line 1' in text
+    assert "SyntaxError" in text
+    assert "importlib" not in text
+
+
+def test_a_module_that_exits_is_an_error_and_no_exit(write: WRITE) -> None:
+    write("shop_ten", "import sys\nsys.exit(0)\n")
+    with pytest.raises(AppError, match="It left the program while it was loaded"):
+        load_app("shop_ten")
