@@ -1,0 +1,108 @@
+"""A WSGI server and networking library on greenlets: plain blocking code, tens of thousands of connections in one process.
+
+The map, each row resting on those above it:
+
+- ``errors``: every exception; ``settings``: every setting.
+- ``http``: HTTP/1.1 as values; no sockets.
+- ``core``: the hub, green threads, deadlines.
+- ``sync``: events, locks, queues, pools.
+- ``net``: green sockets, listeners, the native thread pool.
+- ``wsgi``: the server.
+- ``cli``: the command.
+
+Importing this patches nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from greenserve._version import __version__
+from greenserve.core import (
+    GreenletExit,
+    GreenThread,
+    Timeout,
+    get_hub,
+    getcurrent,
+    is_timeout,
+    kill,
+    local,
+    sleep,
+    spawn,
+    spawn_after,
+    spawn_n,
+    use_hub,
+    with_timeout,
+)
+from greenserve.errors import DeadlockError, GreenserveError
+from greenserve.net import GreenSocket, StopServe, connect, execute, listen, serve
+from greenserve.sync import (
+    BoundedSemaphore,
+    CappedSemaphore,
+    Condition,
+    Event,
+    GreenPile,
+    GreenPool,
+    LifoQueue,
+    LightQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    RLock,
+    Semaphore,
+)
+
+TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from greenserve import wsgi as wsgi
+
+__all__ = [
+    "BoundedSemaphore",
+    "CappedSemaphore",
+    "Condition",
+    "DeadlockError",
+    "Event",
+    "GreenPile",
+    "GreenPool",
+    "GreenSocket",
+    "GreenThread",
+    "GreenletExit",
+    "GreenserveError",
+    "LifoQueue",
+    "LightQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "StopServe",
+    "Timeout",
+    "__version__",
+    "connect",
+    "execute",
+    "get_hub",
+    "getcurrent",
+    "is_timeout",
+    "kill",
+    "listen",
+    "local",
+    "serve",
+    "sleep",
+    "spawn",
+    "spawn_after",
+    "spawn_n",
+    "use_hub",
+    "with_timeout",
+    "wsgi",
+]
+
+# Not everybody who wants a queue wants a server: these are imported when they are first asked for.
+_SUBMODULES = ("wsgi",)
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

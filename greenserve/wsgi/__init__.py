@@ -1,0 +1,8 @@
+"""The WSGI server: `server` and `Server`, and the connection's protocol."""
+
+from __future__ import annotations
+
+from greenserve.wsgi.protocol import HttpProtocol
+from greenserve.wsgi.server import Server, server
+
+__all__ = ["HttpProtocol", "Server", "server"]

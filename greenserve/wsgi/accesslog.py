@@ -1,0 +1,186 @@
+"""One line for each request. Knows no connection: takes what a request was and what became of it.
+
+Formats are ``%(name)s`` with gunicorn's atoms (``h l u t r m U q H s B b f a T M D L p`` and ``{field}i``,
+``{field}o``, ``{variable}e``) or eventlet's names (``client_ip`` and so on); both may stand in one format.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+__all__ = ["COMBINED", "EVENTLET", "AccessLog", "Record"]
+
+# The combined format of Apache httpd, which gunicorn uses too.
+COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+
+EVENTLET = '%(client_ip)s - - [%(date_time)s] "%(request_line)s" %(status_code)s %(body_length)s %(wall_seconds).6f'
+
+_ATOM = re.compile(r"%\((\{[^}]+\}[ioe]|[A-Za-z_]+)\)([-#0-9 +.]*[a-z])|%%")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# What would let a client forge a line, or act on the terminal of whoever reads it.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\xa0"\\]')
+
+
+class Record:
+    """What there is to say about one request."""
+
+    __slots__ = ("client", "environ", "fields", "seconds", "sent", "status")
+
+    def __init__(
+        self, client: str, environ: dict[str, Any], status: str, fields: bytes, sent: int, seconds: float
+    ) -> None:
+        self.client = client  # the address to log for it
+        self.environ = environ
+        self.status = status
+        self.fields = fields  # the response's, as lines
+        self.sent = sent  # bytes of the response's body
+        self.seconds = seconds
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    return "\\" + character if character in '"\\' else f"\\x{ord(character):02x}"
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub(_escape, text) if text else "-"
+
+
+def _variable(name: str) -> Callable[[Record], str]:
+    return lambda record: _safe(str(record.environ.get(name, "")))
+
+
+def _user(record: Record) -> str:
+    scheme, _, credentials = record.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "basic":
+        return "-"
+    try:
+        return _safe(base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")[0])
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return "-"
+
+
+def _time(record: Record) -> str:
+    now = time.localtime()
+    zone = now.tm_gmtoff // 60
+    sign = "-" if zone < 0 else "+"
+    return (
+        f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{now.tm_year}:{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+        f" {sign}{abs(zone) // 60:02}{abs(zone) % 60:02}"
+    )
+
+
+def _request_line(record: Record) -> str:
+    environ = record.environ
+    return _safe(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
+
+
+def _code(record: Record) -> str:
+    return record.status[:3] or "-"
+
+
+_ATOMS: dict[str, Callable[[Record], Any]] = {
+    "h": lambda record: _safe(record.client),
+    "l": lambda record: "-",
+    "u": _user,
+    "t": lambda record: f"[{_time(record)}]",
+    "r": _request_line,
+    "m": _variable("REQUEST_METHOD"),
+    "U": _variable("RAW_PATH_INFO"),
+    "q": _variable("QUERY_STRING"),
+    "H": _variable("SERVER_PROTOCOL"),
+    "s": _code,
+    "B": lambda record: record.sent,
+    "b": lambda record: record.sent or "-",
+    "f": _variable("HTTP_REFERER"),
+    "a": _variable("HTTP_USER_AGENT"),
+    "T": lambda record: int(record.seconds),
+    "M": lambda record: int(record.seconds * 1000),
+    "D": lambda record: int(record.seconds * 1_000_000),
+    "L": lambda record: f"{record.seconds:.6f}",
+    "p": lambda record: f"<{os.getpid()}>",
+    "client_ip": lambda record: _safe(record.client),
+    "client_port": lambda record: record.environ.get("REMOTE_PORT") or "-",
+    "date_time": lambda record: time.strftime("%d/%b/%Y %H:%M:%S"),
+    "request_line": _request_line,
+    "status_code": _code,
+    "body_length": lambda record: record.sent,
+    "wall_seconds": lambda record: record.seconds,
+}
+
+
+def _atom(name: str) -> Callable[[Record], Any]:
+    if not name.startswith("{"):
+        if name not in _ATOMS:
+            raise ValueError(
+                f"log_format has no %({name})s; it has {', '.join(_ATOMS)} and {{name}}i, {{name}}o, {{name}}e"
+            )
+        return _ATOMS[name]
+    field, kind = name[1:-2], name[-1]
+    if kind == "e":
+        return _variable(field)
+    if kind == "i":
+        variable = field.upper().replace("-", "_")
+        return _variable(variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}")
+    pattern = re.compile(rb"(?im)^" + re.escape(field.encode("latin-1")) + rb": ([^\r]*)\r$")
+
+    def response_field(record: Record) -> str:
+        return _safe(", ".join(value.decode("latin-1") for value in pattern.findall(record.fields)))
+
+    return response_field
+
+
+class AccessLog:
+    """Formats records and writes them to a logger or a file.
+
+    Args:
+        log: A logger, or a file with ``write``.
+        log_format: See the module.
+
+    Raises:
+        ValueError: The format names an atom that does not exist.
+    """
+
+    __slots__ = ("_atoms", "_file", "_logger", "_template")
+
+    def __init__(self, log: logging.Logger | TextIO, log_format: str = COMBINED) -> None:
+        self._logger = log if isinstance(log, (logging.Logger, logging.LoggerAdapter)) else None
+        self._file = log if self._logger is None else None
+        atoms: list[Callable[[Record], Any]] = []
+
+        def placeholder(match: re.Match[str]) -> str:
+            if match.group() == "%%":
+                return "%%"
+            atoms.append(_atom(match.group(1)))
+            return "%" + match.group(2)
+
+        self._template = _ATOM.sub(placeholder, log_format)
+        self._atoms = atoms
+        try:
+            self._template % tuple(0 for _ in atoms)
+        except (TypeError, ValueError) as exc:
+            raise ValueError(f"log_format {log_format!r} is not a %-format: {exc}") from None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a line would go anywhere. Cheap enough to ask for each request."""
+        return self._logger is None or self._logger.isEnabledFor(logging.INFO)
+
+    def format(self, record: Record) -> str:
+        """The line for ``record``, without its end."""
+        return self._template % tuple([atom(record) for atom in self._atoms])
+
+    def write(self, record: Record) -> None:
+        """Log ``record``."""
+        if self._logger is not None:
+            self._logger.info("%s", self.format(record))
+        elif self._file is not None:
+            self._file.write(self.format(record) + "\n")

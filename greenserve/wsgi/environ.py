@@ -1,0 +1,78 @@
+"""A request's head as WSGI's environ. Pure: values in, a dict out; knows no connection.
+
+Names come from PEP 3333, RFC 3875 (CGI), and, where neither has one, from what frameworks read elsewhere: ``RAW_URI``
+and ``REQUEST_URI`` (the target as received), ``headers_raw`` and ``RAW_PATH_INFO`` (eventlet's).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from greenserve._version import __version__
+from greenserve.http.head import Fields, RequestLine
+
+__all__ = ["Environ", "connection_environ", "request_environ", "server_environ"]
+
+Environ = dict[str, Any]
+
+SERVER_SOFTWARE = f"greenserve/{__version__}"
+
+
+def server_environ(scheme: str, *, multiprocess: bool, extra: dict[str, Any] | None) -> Environ:
+    """What is the same in every request of a server. ``extra`` is the caller's own, and wins."""
+    return {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": SERVER_SOFTWARE,
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,  # the same app runs in many green threads at once
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,  # reading wsgi.input to its end is safe, whatever CONTENT_LENGTH says
+        **({"HTTPS": "on"} if scheme == "https" else {}),
+        **(extra or {}),
+    }
+
+
+def connection_environ(base: Environ, local: Any, peer: Any) -> Environ:
+    """``base`` with the addresses of one connection, as ``getsockname`` and ``getpeername`` give them.
+
+    A Unix socket has no host and port: SERVER_NAME is ``localhost`` and REMOTE_ADDR is empty, as behind a proxy that says nothing.
+    """
+    environ = base.copy()
+    if isinstance(local, tuple):
+        environ["SERVER_NAME"] = local[0]
+        environ["SERVER_PORT"] = str(local[1])
+    else:
+        environ["SERVER_NAME"] = "localhost"
+        environ["SERVER_PORT"] = "443" if base["wsgi.url_scheme"] == "https" else "80"
+    if isinstance(peer, tuple):
+        environ["REMOTE_ADDR"] = peer[0]
+        environ["REMOTE_PORT"] = str(peer[1])
+    else:
+        environ["REMOTE_ADDR"] = ""
+        environ["REMOTE_PORT"] = ""
+    return environ
+
+
+def request_environ(connection: Environ, line: RequestLine, fields: Fields, host: str) -> Environ:
+    """The environ of one request, but for what changes while it runs (``wsgi.input`` and the like).
+
+    ``host`` is the one the request is for: the authority of an absolute-form target wins over the Host field
+    (RFC 9112 section 3.2.2).
+    """
+    environ = connection.copy()
+    environ.update(fields.variables)
+    environ["REQUEST_METHOD"] = line.method
+    environ["PATH_INFO"] = line.path
+    environ["QUERY_STRING"] = line.query
+    environ["SERVER_PROTOCOL"] = line.version
+    environ["RAW_URI"] = environ["REQUEST_URI"] = line.target
+    environ["RAW_PATH_INFO"] = line.raw_path
+    environ["headers_raw"] = fields.raw
+    if line.authority is not None:
+        environ["HTTP_HOST"] = host
+    return environ

@@ -1,0 +1,556 @@
+"""HTTP/1.1 on one connection: read a head, run the app, answer, and again. Knows one connection, not how it was accepted.
+
+`HttpProtocol.handle` loops over `HttpProtocol.handle_one_request`. Whatever waits for the peer here does so under
+``deadline``, which the server's sweep looks at: a timer for each wait would cost more than the wait.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from greenserve._originals import monotonic
+from greenserve.core.waiters import sleep
+from greenserve.errors import BadRequest, BodyError, ClosedWhileWaiting, GreenserveError, RequestTimeout
+from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
+from greenserve.http.date import now_date
+from greenserve.http.framing import BodyKind, Framing, frame_request
+from greenserve.http.head import check_partial, find_head_end, parse_fields, parse_request_line, split_head
+from greenserve.http.response import error_page, serialize_fields
+from greenserve.net.readers import SocketReader
+from greenserve.net.sockets import GreenSocket
+from greenserve.wsgi.environ import Environ, connection_environ, request_environ
+from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
+from greenserve.wsgi.input import Input
+from greenserve.wsgi.response import Response
+
+if TYPE_CHECKING:
+    from greenserve.wsgi.server import Server
+
+Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase", "abort"]
+
+log = logging.getLogger("greenserve.wsgi")
+
+_NEVER = float("inf")
+
+# A peer that sends many requests at once gets this many answers before the other connections have their turn.
+_PIPELINE_BUDGET = 16
+
+# How much of a request's body that the app did not read is read and dropped, to keep the connection.
+_MAX_DRAIN = 65536
+
+# A refused client may still be sending. It gets this long, and this many bytes, to stop and read the answer: a
+# close with bytes unread makes the system throw the answer away (RFC 9112 section 9.6).
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1 << 20
+
+_FILE_PIECE = 1 << 18
+_PIECE = 65536  # bytes sent before the write deadline is set anew
+
+
+class Next(enum.Enum):
+    """What the connection does after one request."""
+
+    KEEP_ALIVE = enum.auto()
+    CLOSE = enum.auto()
+    UPGRADED = enum.auto()  # the app has taken the socket over
+
+
+_KEEP_ALIVE = Next.KEEP_ALIVE
+_CLOSE = Next.CLOSE
+
+
+class Phase(enum.Enum):
+    """What a connection is at."""
+
+    IDLE = enum.auto()  # between two requests
+    HEAD = enum.auto()  # some bytes of a head have come
+    RUNNING = enum.auto()  # the app runs, or its answer is on its way
+    CLOSING = enum.auto()  # no more requests are read
+    TAKEN = enum.auto()  # the app has taken the socket over
+
+
+_IDLE = Phase.IDLE
+_HEAD = Phase.HEAD
+_RUNNING = Phase.RUNNING
+
+
+class Expired(GreenserveError):
+    """Raised where a connection waits for its peer, when its deadline is over or the server stops."""
+
+
+class ClientGone(GreenserveError, ConnectionError):
+    """The client has left, or takes nothing any more: nothing more can be sent."""
+
+
+class StalledBody(BodyError):
+    """The request's body did not go on within ``body_timeout``."""
+
+    status = RequestTimeout.status
+
+
+class HttpProtocol:
+    """One connection.
+
+    Attributes:
+        deadline: When to give up what it waits for, in monotonic seconds; infinity while it waits for no peer.
+        phase: What it is at.
+        served: How many requests it has answered.
+        idle_since: When the last answer left, or the connection was accepted, in monotonic seconds.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_environ",
+        "_framing",
+        "_head",
+        "_hijacked",
+        "_template",
+        "_unparked",
+        "address",
+        "body",
+        "can_sendfile",
+        "conn",
+        "continue_fields",
+        "deadline",
+        "environ",
+        "idle_since",
+        "is_1_1",
+        "phase",
+        "response",
+        "rfile",
+        "served",
+        "server",
+    )
+
+    def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
+        self.conn = conn
+        self.address = address
+        self.server = server
+        self.rfile: SocketReader = conn.makefile("rb", reader=SocketReader)
+        self.rfile.buffer = initial
+        self.phase = _IDLE
+        self.deadline = _NEVER
+        self.idle_since = monotonic()
+        self.can_sendfile = server.can_sendfile
+        self.served = 0
+        self._unparked = 0
+        self._hijacked: HijackedSocket | None = None
+        self.response: Response | None = None
+        self.environ: Environ | None = None  # the request's, while it runs
+        self.body: Body | None = None  # its body, if it has one
+        self.continue_fields: bytes | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
+        self._head = b""  # the last head, byte for byte; what follows from it is in the next two
+        self._framing: Framing | None = None
+        self._template: Environ | None = None
+        self._environ: Environ | None = None  # what all requests of this connection have in common
+        self.is_1_1 = True
+
+    # The loop -----------------------------------------------------------------------------------------------------
+
+    def handle(self) -> None:
+        """Serve requests until the connection ends. May switch."""
+        try:
+            while self.handle_one_request() is _KEEP_ALIVE:
+                pass
+        except (ConnectionError, Expired, ClosedWhileWaiting) as exc:
+            log.debug("connection from %s ended: %s", self.address, exc)
+        finally:
+            self.finish()
+
+    def handle_one_request(self) -> Next:
+        """Read one request, run the app, and answer. May switch."""
+        rfile = self.rfile
+        if not rfile.buffer:
+            self.phase = _IDLE
+            self.deadline = monotonic() + self.server.idle_timeout(self)
+            # Park first, then read: between two requests there is nearly never something to read, and finding that out
+            # costs as much as a request's parsing.
+            self.conn.wait_readable()
+            if not rfile.fill():
+                return _CLOSE
+            self._unparked = 0
+        else:
+            self._unparked += 1
+            if self._unparked >= _PIPELINE_BUDGET:
+                self._unparked = 0
+                sleep(0)
+        self.phase = _HEAD
+        try:
+            template = self._template if rfile.buffer == self._head else None
+            if template is not None:
+                rfile.buffer = b""
+                environ = template.copy()
+            else:
+                head_environ = self._read_head()
+                if head_environ is None:
+                    return _CLOSE
+                environ = head_environ
+        except BadRequest as exc:
+            return self._refuse(exc)
+        self.phase = _RUNNING
+        self.deadline = _NEVER
+        return self._run(environ)
+
+    def _run(self, environ: Environ) -> Next:
+        server = self.server
+        framing = self._framing
+        assert framing is not None
+        started = monotonic() if server.access_log is not None else 0.0
+        server.requests += 1
+        self.environ = environ
+        body: Body | None = None
+        if framing.body is not BodyKind.NONE:
+            body = self.body = self._make_body(framing)
+            environ["wsgi.input"] = environ["eventlet.input"] = Input(self, body)
+        posthooks: list[Posthook] = []
+        environ["eventlet.posthooks"] = posthooks
+        response = self.response = Response(
+            self, environ["REQUEST_METHOD"], framing.keep_alive and server.keep_alive > 0
+        )
+        try:
+            response.execute(server.app, environ)
+        except BaseException as exc:
+            self._after_failure(exc, response)
+            if not isinstance(exc, Exception):
+                raise
+        if started:
+            server.log_access(self, environ, response, monotonic() - started)
+        if posthooks:
+            _run_posthooks(posthooks, environ)
+        self.response = self.environ = self.body = None
+        if self._hijacked is not None:
+            return Next.UPGRADED
+        if not response.ended:
+            self._abort()
+            return _CLOSE
+        if body is not None and not body.finished:
+            if not response.keep_alive:
+                self._linger()
+                return _CLOSE
+            self.deadline = monotonic() + self.server.body_timeout
+            if not body.discard(_MAX_DRAIN):
+                self._linger()
+                return _CLOSE
+        self.idle_since = monotonic()
+        self.served += 1
+        if response.keep_alive:
+            return _KEEP_ALIVE
+        if self.rfile.buffer:
+            self._linger()
+        return _CLOSE
+
+    # Reading a head -----------------------------------------------------------------------------------------------
+
+    def _read_head(self) -> Environ | None:
+        """Return the environ of the next request, or None when the peer has left. May switch.
+
+        Raises:
+            BadRequest: The head is malformed, too large or too slow.
+        """
+        rfile = self.rfile
+        server = self.server
+        limits = server.limits
+        buffer = rfile.buffer
+        end = find_head_end(buffer)
+        if end < 0:
+            # The whole head has one deadline, however slowly its bytes come.
+            self.deadline = monotonic() + server.head_timeout
+            seen = 0
+            while end < 0:
+                check_partial(buffer, limits, 0, seen)
+                seen = len(buffer)
+                try:
+                    if not rfile.fill():
+                        return None
+                except Expired:
+                    if server.stopping and self.deadline > monotonic():
+                        return None
+                    raise RequestTimeout("the request did not arrive in time") from None
+                buffer = rfile.buffer
+                end = find_head_end(buffer, 0, seen)
+        self.deadline = _NEVER
+        text, block = split_head(buffer, 0, end, limits)
+        rfile.buffer = buffer[end:]
+        line = parse_request_line(text)
+        self.is_1_1 = line.version == "HTTP/1.1" and not server.is_1_0_only
+        fields = parse_fields(block, limits, server.keep_underscores)
+        framing = frame_request(line, fields.variables, server.allow_connect)
+        if framing.length > server.max_body:
+            raise server.too_large()
+        connection = self._environ
+        if connection is None:
+            connection = self._environ = self._make_environ()
+        environ = request_environ(connection, line, fields, framing.host)
+        if server.is_1_0_only and fields.variables.get("HTTP_CONNECTION", "").lower() != "keep-alive":
+            framing = framing._replace(keep_alive=False)
+        self._framing = framing
+        if framing.body is BodyKind.NONE and end == len(buffer):
+            # The same bytes again mean the same request again.
+            self._head = buffer
+            self._template = environ.copy()
+        else:
+            self._head = b""
+            self._template = None
+        return environ
+
+    def _make_environ(self) -> Environ:
+        environ = connection_environ(self.server.environ, self.conn.getsockname(), self.address)
+        environ["greenserve.socket"] = environ["gunicorn.socket"] = SocketOffer(self.hijack)
+        environ["greenserve.protocol"] = self
+        environ["wsgi.input"] = environ["eventlet.input"] = Input(self, EMPTY_BODY)
+        environ["wsgi.early_hints"] = self.send_early_hints
+        environ["eventlet.set_idle"] = self.set_idle
+        return environ
+
+    def _make_body(self, framing: Framing) -> Body:
+        source = _BodySource(self)
+        before_read = self.send_continue if framing.expect_continue else None
+        self.continue_fields = b"" if framing.expect_continue else None
+        if framing.body is BodyKind.LENGTH:
+            return LengthBody(source, framing.length, before_read)
+        max_bytes = self.server.limit_request_body
+        return ChunkedBody(source, max_bytes=max_bytes, before_read=before_read)
+
+    # What a response asks -----------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``. May switch.
+
+        Raises:
+            ClientGone: The client has left, or took nothing for ``write_timeout``.
+        """
+        if self._hijacked is not None:
+            raise ClientGone("the connection was taken over by the app")
+        timeout = self.server.write_timeout
+        self.deadline = monotonic() + timeout
+        try:
+            if len(data) <= _PIECE:
+                self.conn.send(data)
+            else:
+                view = memoryview(data)
+                for start in range(0, len(data), _PIECE):
+                    self.deadline = monotonic() + timeout
+                    self.conn.send(view[start : start + _PIECE])
+        except (ConnectionError, ClosedWhileWaiting) as exc:
+            raise ClientGone(str(exc)) from exc
+        except Expired as exc:
+            raise ClientGone(f"the client took nothing for {timeout} s") from exc
+        self.deadline = _NEVER
+
+    def send_from_file(self, file: BinaryIO, offset: int, count: int) -> int:
+        """Let the system send ``count`` bytes of a regular file, and return how many there were. May switch."""
+        sent = 0
+        timeout = self.server.write_timeout
+        try:
+            while sent < count:
+                self.deadline = monotonic() + timeout
+                part = self.conn.sendfile(file, offset + sent, min(count - sent, _FILE_PIECE))
+                if not part:
+                    break  # the file has become shorter
+                sent += part
+        except (ConnectionError, ClosedWhileWaiting) as exc:
+            raise ClientGone(str(exc)) from exc
+        except Expired as exc:
+            raise ClientGone(f"the client took nothing for {timeout} s") from exc
+        self.deadline = _NEVER
+        return sent
+
+    def may_go_on(self) -> bool:
+        """Whether another request can be read behind this one: asked when the head of the answer is made."""
+        if self.server.stopping:
+            return False
+        body = self.body
+        if body is None or body.finished:
+            return True
+        if self.continue_fields is not None:
+            return False  # nobody knows whether the client will send the body that it held back
+        remaining = body.remaining
+        return remaining is None or remaining <= _MAX_DRAIN
+
+    def minimum_chunk_size(self) -> int:
+        """How many bytes of a streamed answer to collect before they are sent; 0 sends each block at once."""
+        size = self.server.minimum_chunk_size
+        environ = self.environ
+        return size if environ is None else environ.get("eventlet.minimum_write_chunk_size", size)
+
+    def describe_request(self) -> str:
+        """The request line, for a log."""
+        environ = self.environ
+        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}" if environ is not None else "a request"
+        return f"{line} from {self.address}"
+
+    # 100 Continue and 103 Early Hints -----------------------------------------------------------------------------
+
+    def send_continue(self) -> None:
+        """Send ``100 Continue`` if the client waits for it and no answer has begun. May switch."""
+        fields, self.continue_fields = self.continue_fields, None
+        if fields is not None and self.response is not None and not self.response.head_sent:
+            self.send(b"HTTP/1.1 100 Continue\r\n%b\r\n" % fields)
+
+    def set_continue_fields(self, headers: list[tuple[str, str]], capitalize_names: bool) -> None:
+        """Send these fields with the ``100 Continue`` that is still to come."""
+        if self.continue_fields is not None:
+            self.continue_fields = serialize_fields(headers)
+
+    def send_early_hints(self, headers: list[tuple[str, str]]) -> None:
+        """``environ["wsgi.early_hints"]``: send a 103 with these fields (RFC 8297). May switch.
+
+        No effect for HTTP/1.0, which knows no informational responses, or once the answer has begun.
+        """
+        if self.is_1_1 and self.response is not None and not self.response.head_sent:
+            self.send(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % serialize_fields(headers))
+
+    # Taking over --------------------------------------------------------------------------------------------------
+
+    def hijack(self) -> HijackedSocket:
+        """Give the connection to the app, with what was read ahead. From then on it is not ours.
+
+        Raises:
+            RuntimeError: There is no request running whose connection it could be.
+        """
+        if self._hijacked is None:
+            if self.response is None:
+                raise RuntimeError("the request is over: its connection can't be taken over any more")
+            self.phase = Phase.TAKEN
+            self.deadline = _NEVER
+            unread, self.rfile.buffer = self.rfile.buffer, b""
+            self._hijacked = HijackedSocket(self.conn, unread)
+        return self._hijacked
+
+    def set_idle(self) -> None:
+        """``environ["eventlet.set_idle"]``: this connection may be closed by a stop without waiting for it."""
+        self.server.set_idle(self)
+
+    # Ending -------------------------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """End what the connection waits for: its deadline is over. Not from its own green thread."""
+        self.conn.interrupt(Expired("deadline"))
+
+    def finish(self) -> None:
+        """Close the connection, unless the app has taken it over and still holds it."""
+        self.forget()  # environ refers back to here
+        if self.phase is not Phase.TAKEN:
+            self.phase = Phase.CLOSING
+        self.conn.close()
+
+    def _refuse(self, exc: BadRequest) -> Next:
+        """Answer a request that can't be served, and end the connection: nothing behind it is executed. May switch."""
+        log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
+        self.server.refused += 1
+        self.phase = Phase.CLOSING
+        self.send(error_page(exc.status, str(exc), now_date()))
+        self._linger()
+        return _CLOSE
+
+    def _after_failure(self, exc: BaseException, response: Response) -> None:
+        """The app raised, or the client left. Say what must be said, where it still can be."""
+        if self._hijacked is not None:
+            # These are how libraries say "the socket was mine, send nothing".
+            if not isinstance(exc, (StopIteration, OSError, GreenserveError)):
+                log.error(
+                    "the app failed after it took the connection of %s over", self.describe_request(), exc_info=exc
+                )
+            return
+        if isinstance(exc, ClientGone):
+            log.debug("%s: the client left: %s", self.describe_request(), exc)
+            return
+        if isinstance(exc, BadRequest):
+            log.info("%s: %s", self.describe_request(), exc)
+            status, reason = exc.status, str(exc)
+        elif isinstance(exc, Exception):
+            log.error("the app failed at %s", self.describe_request(), exc_info=exc)
+            self.server.failed += 1
+            status, reason = "500 Internal Server Error", self.server.describe_failure(exc)
+        else:
+            status, reason = "503 Service Unavailable", "the server is stopping"
+        if response.ended:
+            return  # close() of a finished answer failed
+        response.keep_alive = False
+        if response.head_sent:
+            return
+        response.head_sent = True
+        response.status = status
+        try:
+            self.send(error_page(status, reason, now_date()))
+            response.ended = True
+        except ClientGone as gone:
+            log.debug("%s: the client left: %s", self.describe_request(), gone)
+
+    def _abort(self) -> None:
+        """End the connection so that the client can't take what it got for the whole answer."""
+        self.phase = Phase.CLOSING
+        abort(self.conn)
+
+    def _linger(self) -> None:
+        """Stop sending, and let a client that is still sending stop and read the answer. May switch."""
+        self.phase = Phase.CLOSING
+        rfile = self.rfile
+        rfile.buffer = b""
+        self.deadline = monotonic() + _LINGER_SECONDS
+        try:
+            self.conn.shutdown(socket.SHUT_WR)
+            left = _LINGER_BYTES
+            while left > 0 and (piece := rfile.read1()):
+                left -= len(piece)
+        except (OSError, Expired) as exc:
+            log.debug("connection from %s ended: %s", self.address, exc)
+
+
+def abort(conn: GreenSocket) -> None:
+    """Close ``conn`` with a reset, so that nobody takes what was sent so far for all there is."""
+    with suppress(OSError):  # it may be closed already, and a Unix socket has no such option
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()
+
+
+class _BodySource:
+    """The bytes of a connection under its body deadline. Once that was over it stays over."""
+
+    __slots__ = ("_protocol", "_stalled")
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._stalled = False
+
+    def read1(self, size: int) -> bytes:
+        return self._read(self._protocol.rfile.read1, size)
+
+    def readline(self, limit: int) -> bytes:
+        return self._read(self._protocol.rfile.readline, limit)
+
+    def _read(self, read: Any, size: int) -> bytes:
+        protocol = self._protocol
+        if self._stalled:
+            raise StalledBody("the request's body did not go on in time")
+        protocol.deadline = monotonic() + protocol.server.body_timeout
+        try:
+            data: bytes = read(size)
+        except Expired:
+            self._stalled = True
+            raise StalledBody("the request's body did not go on in time") from None
+        except ConnectionError as exc:
+            raise BodyError(f"the client left in the middle of its request's body: {exc}") from exc
+        finally:
+            protocol.deadline = _NEVER
+        return data
+
+
+def _run_posthooks(posthooks: list[Posthook], environ: Environ) -> None:
+    for hook, args, kwargs in posthooks:
+        try:
+            hook(environ, *args, **kwargs)
+        except Exception as exc:
+            log.error("a post hook failed", exc_info=exc)

@@ -1,0 +1,128 @@
+"""One run of a WSGI application: environ in; status, fields and blocks out. Knows no framing and no connection.
+
+What a protocol does with them is a subclass's: `Run.start`, `Run.write`, `Run.finish`, `Run.send_file`.
+
+Source: PEP 3333.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from greenserve.errors import ResponseError
+from greenserve.wsgi.environ import Environ
+from greenserve.wsgi.files import FileWrapper
+
+__all__ = ["ExcInfo", "Run", "StartResponse", "WSGIApp"]
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+StartResponse = Callable[..., Callable[[bytes], object]]
+WSGIApp = Callable[[Environ, Any], Iterable[bytes]]
+
+
+class Run:
+    """Calls the app once and passes on what it answers.
+
+    Attributes:
+        started: The app has called ``start_response``.
+        head_sent: The status can't be changed any more.
+    """
+
+    __slots__ = ("head_sent", "started")
+
+    def __init__(self) -> None:
+        self.started = False
+        self.head_sent = False
+
+    # What the app calls and what its answer goes through ----------------------------------------------------------
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        """PEP 3333's ``start_response``.
+
+        Raises:
+            ResponseError: Called twice without ``exc_info``, or status or headers are not what HTTP allows.
+            BaseException: The one in ``exc_info``, if the head was sent already.
+        """
+        if exc_info:
+            try:
+                if self.head_sent and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the cycle of traceback and frame
+        elif self.started:
+            raise ResponseError("start_response was called a second time without exc_info")
+        self.start(status, headers)
+        self.started = True
+        return self.write_now
+
+    def execute(self, app: WSGIApp, environ: Environ) -> None:
+        """Run ``app`` to the end of its answer. What it raises comes out. May switch."""
+        blocks = app(environ, self.start_response)
+        if type(blocks) is list and len(blocks) == 1:
+            # The usual answer, whole and without anything to close.
+            block = blocks[0]
+            self.finish(block if type(block) is bytes else _as_bytes(block))
+            return
+        try:
+            if not (isinstance(blocks, FileWrapper) and self.started and self.send_file(blocks)):
+                self._stream(blocks)
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()
+
+    def _stream(self, blocks: Iterable[bytes]) -> None:
+        length = _length_of(blocks)
+        if length == 0:
+            self.finish(b"")
+            return
+        for block in blocks:
+            if type(block) is not bytes:
+                block = _as_bytes(block)
+            if length == 1:  # PEP 3333: the only block is the whole body
+                self.finish(block)
+                return
+            if block:
+                self.write(block)
+        self.finish(b"")
+
+    def write_now(self, block: bytes) -> None:
+        """PEP 3333's ``write``: sends ``block`` before it returns. May switch."""
+        if type(block) is not bytes:
+            block = _as_bytes(block)
+        self.write(block)
+
+    # What a protocol does with it ---------------------------------------------------------------------------------
+
+    def start(self, status: str, headers: list[tuple[str, str]]) -> None:
+        """Check and keep status and fields. May be called again until the head is sent."""
+        raise NotImplementedError
+
+    def write(self, block: bytes) -> None:
+        """Send ``block``, behind the head if that has not been sent. May switch."""
+        raise NotImplementedError
+
+    def finish(self, block: bytes) -> None:
+        """Send ``block`` as the last one, behind the head if that has not been sent. May switch."""
+        raise NotImplementedError
+
+    def send_file(self, wrapper: FileWrapper) -> bool:
+        """Send a whole file by the system. False, with nothing sent, when that can't be done. May switch."""
+        return False
+
+
+def _as_bytes(block: object) -> bytes:
+    if isinstance(block, (bytes, bytearray, memoryview)):
+        return bytes(block)
+    raise ResponseError(f"the app's body must be bytes, and it gave {type(block).__name__}: encode it")
+
+
+def _length_of(blocks: Iterable[bytes]) -> int | None:
+    try:
+        return len(blocks)  # type: ignore[arg-type]  # that is the question
+    except (TypeError, AttributeError, NotImplementedError):
+        return None

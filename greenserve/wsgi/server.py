@@ -1,0 +1,423 @@
+"""The server: accepts, keeps to its limits, sweeps deadlines, stops. Knows connections, not what is said on them."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, TextIO
+
+from greenlet import greenlet
+
+from greenserve._originals import monotonic
+from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
+from greenserve.core.waiters import WaitQueue, sleep
+from greenserve.errors import ContentTooLarge
+from greenserve.http.head import Limits
+from greenserve.net.listeners import connections_of
+from greenserve.net.sockets import GreenSocket
+from greenserve.settings import SETTINGS
+from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
+from greenserve.wsgi.environ import Environ, server_environ
+from greenserve.wsgi.files import FileWrapper
+from greenserve.wsgi.protocol import HttpProtocol, Phase, abort
+from greenserve.wsgi.response import Response
+from greenserve.wsgi.run import WSGIApp
+
+__all__ = ["Server", "server"]
+
+log = logging.getLogger("greenserve.wsgi")
+
+# Files the process needs beside its connections: listeners, logs, the app's own.
+_SPARE_FILES = 100
+
+# On a graceful stop a connection whose last answer left within this time may have a request on its way.
+_STOP_GRACE = 1.0
+
+# A connection that has been idle for this long gives up what only makes its next request cheaper.
+_FORGET_AFTER = 1.0
+
+
+class _Stop(Exception):
+    """Raised where an acceptor waits for connections, when the server stops."""
+
+
+class Server:
+    """Serves ``app`` on one listening socket, or several.
+
+    Every limit and deadline is a keyword of its own; ``greenserve.settings`` has the defaults and says what they mean.
+
+    Attributes:
+        connections: The open connections.
+        requests: Requests whose app was run. ``refused`` were answered with an error of ours, ``failed`` by a failed app.
+        stopping: A stop has begun: no answer keeps its connection alive any more.
+    """
+
+    def __init__(
+        self,
+        listeners: Any,
+        app: WSGIApp,
+        *,
+        environ: dict[str, Any] | None = None,
+        log: logging.Logger | TextIO | None = None,
+        log_output: bool = True,
+        log_format: str | None = None,
+        log_x_forwarded_for: bool = False,
+        protocol: type[HttpProtocol] = HttpProtocol,
+        pool: Any = None,
+        debug: bool = False,
+        capitalize_response_headers: bool = False,
+        minimum_chunk_size: int = 0,
+        max_http_version: str = "HTTP/1.1",
+        allow_connect: bool = False,
+        keep_underscores: bool = False,
+        multiprocess: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.listeners: list[GreenSocket] = list(listeners) if isinstance(listeners, (list, tuple)) else [listeners]
+        self.app = app
+        self.protocol = protocol
+        values = _settings(settings)
+        self.max_size: int = min(values["max_size"], _max_connections())
+        self.head_timeout: float = values["head_timeout"]
+        self.body_timeout: float = values["body_timeout"]
+        self.write_timeout: float = values["write_timeout"]
+        self.keep_alive: float = values["keep_alive"]
+        self.graceful_timeout: float = values["graceful_timeout"]
+        self.limit_request_body: int | None = values["limit_request_body"]
+        self.max_body: float = float("inf") if self.limit_request_body is None else self.limit_request_body
+        self.limits = Limits(
+            max_line=values["limit_request_line"],
+            max_fields=values["limit_request_fields"],
+            max_field=values["limit_request_field_size"],
+            max_head=values["limit_request_head"],
+        )
+        self.debug = debug
+        self.capitalize_response_headers = capitalize_response_headers
+        self.minimum_chunk_size = minimum_chunk_size
+        self.is_1_0_only = max_http_version == "HTTP/1.0"
+        self.allow_connect = allow_connect
+        self.keep_underscores = keep_underscores
+        self.log_x_forwarded_for = log_x_forwarded_for
+        self.can_sendfile = True
+        self._access_log = _access_log(log, log_format) if log_output else None
+        self.environ: Environ = server_environ("http", multiprocess=multiprocess, extra=environ)
+        self.environ.setdefault("wsgi.file_wrapper", FileWrapper)
+
+        self.connections: dict[HttpProtocol, greenlet] = {}
+        self.requests = 0
+        self.refused = 0
+        self.failed = 0
+        self.accepted = 0
+        self.stopping = False
+        self._expendable: set[HttpProtocol] = set()  # a stop does not wait for these
+        self._pool = pool
+        self._acceptors: list[GreenThread[None]] = []
+        self._sweeper: GreenThread[None] | None = None
+        self._stop_deadline = float("inf")
+        self._room = WaitQueue()  # acceptors, while there are max_size connections
+        self._warned_full = False
+        self._gone = WaitQueue()  # whoever waits for the connections to end
+        self._ended = WaitQueue()
+        self.ended = False
+        self._hub = get_hub()
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to accept, in green threads of this OS thread."""
+        for listener in self.listeners:
+            listener.settimeout(None)
+            if listener.family in (socket.AF_INET, socket.AF_INET6):
+                # Linux hands it down to the connections. An answer leaves in one piece anyway; waiting for more only delays it.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._acceptors.append(spawn(self._accept, listener))
+            log.info("listening on %s", _describe(listener))
+        self._sweeper = spawn(self._sweep)
+
+    def serve_forever(self) -> None:
+        """Serve until somebody calls `stop`. Ctrl-C and SystemExit in a green thread stop gracefully too. May switch."""
+        if not self._acceptors:
+            self.start()
+        timeout: float | None = None
+        while True:
+            try:
+                self.join()
+                return
+            except (KeyboardInterrupt, SystemExit):
+                # The second one is in a hurry.
+                self.stop(timeout)
+                timeout = 0.0
+
+    def join(self) -> None:
+        """Wait until the server has stopped. May switch."""
+        waiter = self._ended.enter()
+        if self.ended:
+            self._ended.leave(waiter)
+        else:
+            self._ended.finish(waiter)
+
+    def stop(self, graceful_timeout: float | None = None) -> None:
+        """Stop serving. Returns at once; `join` and `serve_forever` return when it is done.
+
+        May be called from any OS thread and from a signal handler. Called again, it can only shorten the wait.
+
+        Args:
+            graceful_timeout: How many seconds running requests may take to finish; 0 cuts them off.
+                None is the server's own setting.
+        """
+        timeout = self.graceful_timeout if graceful_timeout is None else graceful_timeout
+        self._hub.call_soon(self._begin_stop, monotonic() + timeout)
+
+    def _begin_stop(self, deadline: float) -> None:
+        self._stop_deadline = min(self._stop_deadline, deadline)
+        if self.stopping:
+            self._gone.wake_all()  # the end has come nearer
+            return
+        self.stopping = True
+        for listener in self.listeners:
+            listener.interrupt(_Stop())
+        self._room.wake_all()
+        spawn(self._wind_down)
+
+    def _wind_down(self) -> None:
+        try:
+            while self.connections or not all(thread.ended for thread in self._acceptors):
+                now = monotonic()
+                left = self._stop_deadline - now
+                if left <= 0:
+                    self._cut()
+                    break
+                self._gone.wait(min(left, self._close_idle(now)))
+        finally:
+            if self._sweeper is not None:
+                self._sweeper.kill()
+            self.ended = True
+            self._ended.wake_all()
+            log.info("stopped after %d requests", self.requests)
+
+    def _close_idle(self, now: float) -> float:
+        """Close the connections that wait for nothing, and return in how many seconds to look again."""
+        again = _STOP_GRACE
+        for protocol in list(self.connections):
+            if protocol in self._expendable:
+                self.connections.pop(protocol, None)
+            elif protocol.phase is Phase.IDLE:
+                quiet = now - protocol.idle_since
+                if quiet >= _STOP_GRACE:
+                    protocol.expire()
+                else:
+                    again = min(again, _STOP_GRACE - quiet)
+        return again
+
+    def _cut(self) -> None:
+        cut = list(self.connections.items())
+        if cut:
+            log.warning("stopped with %d connections still in use; they are cut off", len(cut))
+        for thread in self._acceptors:
+            thread.kill()
+        for protocol, thread in cut:
+            abort(protocol.conn)
+            kill(thread)
+
+    # Connections ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, listener: GreenSocket) -> None:
+        try:
+            try:
+                for conn, address in connections_of(listener):
+                    self._admit(conn, address)
+                    if self.stopping:
+                        break
+                    if len(self.connections) >= self.max_size:
+                        self._wait_for_room()
+            except _Stop:
+                pass
+            # Whoever the system has told "connected" is served.
+            listener.settimeout(0)
+            with suppress(BlockingIOError):
+                for conn, address in connections_of(listener):
+                    self._admit(conn, address)
+        finally:
+            listener.close()
+
+    def _admit(self, conn: GreenSocket, address: Any) -> None:
+        protocol = self.protocol(conn, address, self)
+        self.accepted += 1
+        if self._pool is None:
+            self.connections[protocol] = spawn_n(self._serve, protocol)
+        else:
+            self.connections[protocol] = self._pool.spawn(self._serve, protocol)
+
+    def _serve(self, protocol: HttpProtocol) -> None:
+        try:
+            protocol.handle()
+        finally:
+            self.connections.pop(protocol, None)
+            self._expendable.discard(protocol)
+            self._room.wake()
+            if self.stopping:
+                self._gone.wake_all()
+
+    def _wait_for_room(self) -> None:
+        if not self._warned_full:
+            self._warned_full = True
+            log.warning(
+                "%d connections are open, the most that max_size allows: more wait in the backlog", self.max_size
+            )
+        while len(self.connections) >= self.max_size and not self.stopping:
+            self._room.wait()
+
+    def idle_timeout(self, protocol: HttpProtocol) -> float:
+        """For how many seconds ``protocol`` may wait for its next request's first byte."""
+        return self.keep_alive if protocol.served else self.head_timeout
+
+    def set_idle(self, protocol: HttpProtocol) -> None:
+        """Let a stop cut ``protocol`` off without waiting for it."""
+        self._expendable.add(protocol)
+
+    def _sweep(self) -> None:
+        """Look at every connection's deadline now and then: no wait of theirs pays for a timer."""
+        shortest = min(self.head_timeout, self.body_timeout, self.write_timeout, self.keep_alive or 1.0)
+        interval = min(1.0, max(0.02, shortest / 10))
+        while True:
+            sleep(interval)
+            now = monotonic()
+            for protocol in list(self.connections):
+                if protocol.deadline <= now:
+                    protocol.expire()
+                elif protocol.phase is Phase.IDLE and now - protocol.idle_since > _FORGET_AFTER:
+                    protocol.forget()
+
+    # What protocols ask ---------------------------------------------------------------------------------------------
+
+    @property
+    def access_log(self) -> AccessLog | None:
+        """Where to log a request, or None when its line would go nowhere."""
+        access_log = self._access_log
+        return access_log if access_log is not None and access_log.enabled else None
+
+    def log_access(self, protocol: HttpProtocol, environ: Environ, response: Response, seconds: float) -> None:
+        """Log one request that was answered after ``seconds``."""
+        client = environ["REMOTE_ADDR"] or "-"
+        if self.log_x_forwarded_for and (forwarded := environ.get("HTTP_X_FORWARDED_FOR")):
+            client = f"{forwarded},{client}"
+        lines = response.fields.lines if response.started else b""
+        access_log = self.access_log
+        if access_log is not None:
+            access_log.write(Record(client, environ, response.status, lines, response.sent, seconds))
+
+    def describe_failure(self, exc: BaseException) -> str:
+        """What a client is told when the app has failed: nothing about it, unless ``debug`` was asked for."""
+        if self.debug:
+            return "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
+        return "The server met an error that it did not expect."
+
+    def too_large(self) -> ContentTooLarge:
+        """What a body over ``limit_request_body`` is refused with."""
+        return ContentTooLarge(f"the body is longer than {self.limit_request_body} bytes")
+
+
+def server(
+    sock: GreenSocket | Iterable[GreenSocket],
+    site: WSGIApp,
+    log: logging.Logger | TextIO | None = None,
+    environ: dict[str, Any] | None = None,
+    max_size: int | None = None,
+    max_http_version: str = "HTTP/1.1",
+    protocol: type[HttpProtocol] = HttpProtocol,
+    server_event: Any = None,
+    minimum_chunk_size: int | None = None,
+    log_x_forwarded_for: bool = False,
+    custom_pool: Any = None,
+    keepalive: bool | float = True,
+    log_output: bool = True,
+    log_format: str | None = None,
+    url_length_limit: int | None = None,
+    debug: bool = False,
+    socket_timeout: float | None = None,
+    capitalize_response_headers: bool = False,
+    **settings: Any,
+) -> None:
+    """Serve ``site`` on the listening socket ``sock`` until stopped. eventlet's keywords, and those of `Server`. May switch.
+
+    Args:
+        sock: What `greenserve.listen` returns, or several of those.
+        site: The WSGI application.
+        log: Where the access log goes: a logger, or a file. The logger ``greenserve.access``, if None.
+        environ: Put into every request's environ.
+        max_size: How many connections may be open at once.
+        max_http_version: ``"HTTP/1.0"`` turns keep-alive and chunked answers off.
+        protocol: The class that handles a connection.
+        server_event: Gets the `Server` object by its ``send``.
+        minimum_chunk_size: Collect an answer's blocks until they have this many bytes. None sends each at once.
+        log_x_forwarded_for: Put X-Forwarded-For before the client's address in the log. Clients can forge it.
+        custom_pool: A `GreenPool` to run connections in; it bounds them too.
+        keepalive: False turns it off; a number is the idle timeout in seconds.
+        log_output: False turns the access log off.
+        log_format: See `greenserve.wsgi.accesslog`.
+        url_length_limit: The longest request line in bytes.
+        debug: Show the client the traceback of an app that failed.
+        socket_timeout: For how many seconds a client may keep the server waiting, in a head, a body and an answer.
+        capitalize_response_headers: Send ``etag`` as ``Etag``.
+        settings: More keywords of `Server`.
+    """
+    if max_size is not None:
+        settings["max_size"] = max_size
+    if keepalive is not True:
+        settings["keep_alive"] = float(keepalive)
+    if url_length_limit is not None:
+        settings["limit_request_line"] = url_length_limit
+    if socket_timeout is not None:
+        for name in ("head_timeout", "body_timeout", "write_timeout"):
+            settings.setdefault(name, float(socket_timeout))
+    running = Server(
+        sock,
+        site,
+        environ=environ,
+        log=log,
+        log_output=log_output,
+        log_format=log_format,
+        log_x_forwarded_for=log_x_forwarded_for,
+        protocol=protocol,
+        pool=custom_pool,
+        debug=debug,
+        capitalize_response_headers=capitalize_response_headers,
+        minimum_chunk_size=minimum_chunk_size or 0,
+        max_http_version=max_http_version,
+        **settings,
+    )
+    if server_event is not None:
+        server_event.send(running)
+    running.serve_forever()
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    values = {}
+    for name, setting in SETTINGS.items():
+        if setting.keyword_of == "server":
+            values[name] = setting.parse(given.pop(name)) if name in given else setting.default
+    if given:
+        raise TypeError(f"Server() takes no keyword {', '.join(sorted(given))}; it takes {', '.join(sorted(values))}")
+    return values
+
+
+def _access_log(target: logging.Logger | TextIO | None, log_format: str | None) -> AccessLog:
+    return AccessLog(logging.getLogger("greenserve.access") if target is None else target, log_format or COMBINED)
+
+
+def _max_connections() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _SPARE_FILES)
+
+
+def _describe(listener: GreenSocket) -> str:
+    name = listener.getsockname()
+    if isinstance(name, tuple):
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        return f"http://{host}:{name[1]}"
+    return f"unix:{name}"

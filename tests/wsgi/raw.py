@@ -1,0 +1,135 @@
+"""A client that sends the bytes it is told to, and reads answers by the letter. Knows nothing of the server's code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import greenserve
+from greenserve.wsgi import Server
+
+DEADLINE = 10.0
+
+
+class Answer:
+    """One response: code, fields with names in lower case, body."""
+
+    def __init__(self, status_line: bytes, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status_line = status_line
+        self.code = int(status_line.split(b" ")[1])
+        self.raw_fields = fields
+        self.fields = {name.lower().decode(): value.decode("latin-1") for name, value in fields}
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<{self.status_line!r} {self.fields} {self.body[:60]!r}>"
+
+
+class Client:
+    """A connection to a server in this process."""
+
+    def __init__(self, address: Any) -> None:
+        self.sock = greenserve.connect(address)
+        self.sock.settimeout(DEADLINE)
+        self.file = self.sock.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def read_head(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        status_line = self.file.readline()
+        if not status_line:
+            raise EOFError("the server closed the connection")
+        fields = []
+        while (line := self.file.readline()) != b"\r\n":
+            if not line:
+                raise EOFError("the head ended early")
+            name, _, value = line.partition(b":")
+            fields.append((name, value.strip()))
+        return status_line.rstrip(b"\r\n"), fields
+
+    def read(self, method: str = "GET") -> Answer:
+        """Read one whole response. Raises EOFError when it is cut off."""
+        status_line, fields = self.read_head()
+        known = {name.lower(): value for name, value in fields}
+        code = int(status_line.split(b" ")[1])
+        if method == "HEAD" or code in (204, 304) or code < 200:
+            body = b""
+        elif known.get(b"transfer-encoding") == b"chunked":
+            body = self.read_chunked()
+        elif b"content-length" in known:
+            length = int(known[b"content-length"])
+            body = self.file.read(length)
+            if len(body) < length:
+                raise EOFError("the body ended early")
+        else:
+            body = self.file.read()
+        return Answer(status_line, fields, body)
+
+    def read_chunk(self) -> bytes:
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError("no chunk header")
+        size = int(line, 16)
+        data = self.file.read(size + 2)
+        if len(data) < size + 2:
+            raise EOFError("the chunk ended early")
+        return data[:-2]
+
+    def read_chunked(self) -> bytes:
+        parts = []
+        while part := self.read_chunk():
+            parts.append(part)
+        return b"".join(parts)
+
+    def ask(self, data: bytes, method: str = "GET") -> Answer:
+        self.send(data)
+        return self.read(method)
+
+    def is_closed(self) -> bool:
+        """Whether the server has ended the connection with nothing more to read. Waits for it."""
+        try:
+            return self.file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self.file.close()
+        self.sock.close()
+
+
+class Running:
+    """A server in green threads of this process, and its clients."""
+
+    def __init__(self, app: Callable[..., Any], **keywords: Any) -> None:
+        self.listener = greenserve.listen(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        self.server = Server(self.listener, app, **keywords)
+        self.clients: list[Client] = []
+
+    def connect(self) -> Client:
+        client = Client(self.address)
+        self.clients.append(client)
+        return client
+
+    def ask(self, data: bytes, method: str = "GET") -> Answer:
+        return self.connect().ask(data, method)
+
+
+@contextmanager
+def running(app: Callable[..., Any], **keywords: Any) -> Iterator[Running]:
+    run = Running(app, **keywords)
+    run.server.start()
+    try:
+        yield run
+    finally:
+        for client in run.clients:
+            client.close()
+        run.server.stop(0)
+        run.server.join()
+
+
+def get(path: str = "/", *fields: str, method: str = "GET", version: str = "HTTP/1.1", body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} {version}", "Host: test", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
