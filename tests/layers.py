@@ -178,7 +178,7 @@ def find_violations(source: Source, modules: frozenset[str]) -> list[str]:
 def _why_not(item: Import, module: str, row: str) -> str | None:
     target = _short(item.name)
     if target is None:
-        return _why_not_outside(item.name.split(".")[0], module, row)
+        return _why_not_outside(item, module, row)
     target_row = target.split(".")[0]
     if target_row == row and module != target:
         return None
@@ -191,7 +191,10 @@ def _why_not(item: Import, module: str, row: str) -> str | None:
     return f"{row} may import {', '.join(sorted(LAYERS[row])) or 'no other row'}"
 
 
-def _why_not_outside(name: str, module: str, row: str) -> str | None:
+def _why_not_outside(item: Import, module: str, row: str) -> str | None:
+    name = item.name.split(".")[0]
+    if item.typing_only and name == "_typeshed":  # a part of every type checker
+        return None
     if name in REFUSED.get(row, ()):
         return f"{row} refuses to know it"
     if name in sys.stdlib_module_names or name == "greenlet" or name == EXTRA_MODULES.get(module):

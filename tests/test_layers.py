@@ -49,6 +49,7 @@ def test_each_module_that_may_load_others_by_name_is_a_file_of_its_row() -> None
         ("core.hub", "from greenserve.errors import HubError\n"),
         ("net.sockets", "import greenserve.core.hub\n"),
         ("net.sockets", "from ..core.hub import Hub\n"),
+        ("net.sockets", "if TYPE_CHECKING:\n    from _typeshed import ReadableBuffer\n"),
         ("wsgi", "from greenserve import core, http\n"),
         ("__init__", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from greenserve import wsgi\n"),
         ("__init__", "def __getattr__(name):\n    return importlib.import_module(name)\n"),
