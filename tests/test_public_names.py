@@ -19,9 +19,15 @@ from tests.layers import read_sources
 
 # Module: its public names, separated by spaces.
 PUBLIC: dict[str, str] = {
-    "greenserve": "",
+    "greenserve": (
+        "BoundedSemaphore CappedSemaphore Condition DeadlockError Event GreenPile GreenPool GreenSocket GreenThread "
+        "GreenletExit GreenserveError LifoQueue LightQueue Lock PriorityQueue Queue RLock Semaphore StopServe Timeout "
+        "__version__ connect execute get_hub getcurrent is_timeout kill listen local serve sleep spawn spawn_after "
+        "spawn_n use_hub with_timeout wsgi"
+    ),
     "greenserve.apps": "AppError load_app",
-    "greenserve.binds": "BindError close_listeners describe_listener open_listeners",
+    "greenserve.binds": "BindError Listener open_listeners",
+    "greenserve.cli": "main",
     "greenserve.config": "Config Source load misspelt_variables read_environment",
     "greenserve.core": (
         "GreenThread GreenletExit Hub Timeout get_hub getcurrent is_timeout kill local sleep spawn spawn_after "
@@ -37,9 +43,9 @@ PUBLIC: dict[str, str] = {
     "greenserve.core.waiters": "NativeWaiter WaitQueue Waiter new_waiter sleep wait_readable wait_writable",
     "greenserve.demo": "app",
     "greenserve.errors": (
-        "BadRequest BodyError ClosedWhileWaiting ContentTooLarge DeadlockError ExpectationFailed FieldsTooLarge "
-        "GreenserveError HubError MissingExtra NotSupported RequestTimeout ResponseError SettingError TargetTooLong "
-        "VersionNotSupported"
+        "BadRequest BodyError ClosedWhileWaiting ContentTooLarge DeadlockError EventError ExpectationFailed "
+        "FieldsTooLarge GreenserveError HubError MissingExtra NotSupported RequestTimeout ResponseError SettingError "
+        "TargetTooLong VersionNotSupported"
     ),
     "greenserve.extras": "load",
     "greenserve.http": "",
@@ -58,15 +64,24 @@ PUBLIC: dict[str, str] = {
     ),
     "greenserve.http.target": "Target is_authority parse_target percent_decode",
     "greenserve.logs": "LogError configure_logs keep_logs_enabled",
+    "greenserve.net": "",
     "greenserve.net.readers": "ReadableSocket SocketReader",
+    "greenserve.net.resolver": (
+        "getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo is_numeric resolve_address"
+    ),
+    "greenserve.net.sockets": "GreenSocket fromfd socketpair",
+    "greenserve.net.threads": "Proxy execute killall set_num_threads",
     "greenserve.settings": "ALIASES SETTINGS Setting",
+    "greenserve.wsgi": "HttpProtocol Server server",
+    "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Record",
     "greenserve.wsgi.environ": "Environ connection_environ request_environ server_environ",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
     "greenserve.wsgi.input": "Input RequestConnection",
-    "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase",
+    "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase abort",
     "greenserve.wsgi.response": "Response",
     "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp",
+    "greenserve.wsgi.server": "Server server",
 }
 
 
