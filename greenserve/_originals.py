@@ -12,12 +12,21 @@ import select
 import selectors
 import socket
 import time
+from _socket import socket as base_socket
+from _socket import socketpair as base_socketpair
 from _thread import _local as thread_local
 from _thread import allocate_lock, get_ident, start_new_thread
 
 __all__ = [
     "allocate_lock",
+    "base_socket",
+    "base_socketpair",
     "get_ident",
+    "getaddrinfo",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "getnameinfo",
     "monotonic",
     "os_close",
     "os_pipe",
@@ -42,3 +51,8 @@ os_close = os.close
 os_pipe = os.pipe
 
 socket_type = socket.socket
+getaddrinfo = socket.getaddrinfo
+gethostbyname = socket.gethostbyname
+gethostbyname_ex = socket.gethostbyname_ex
+gethostbyaddr = socket.gethostbyaddr
+getnameinfo = socket.getnameinfo
