@@ -7,6 +7,7 @@ without a message: ``allowed`` says what is right, and the setting adds its name
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _parse_digits(text: str) -> int:
     return int(text)
 
 
-class Kind:
+class Kind(ABC):
     """A type of value.
 
     Attributes:
@@ -115,8 +116,9 @@ class Kind:
         self.metavar = metavar
         self.allowed = allowed
 
+    @abstractmethod
     def parse(self, text: str) -> Any:
-        raise NotImplementedError
+        """Return the value that ``text`` means."""
 
     def check(self, value: object) -> Any:
         """Take a value that came as an object. Kinds that are text by nature take none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -78,41 +77,20 @@ def _open(address: Address, backlog: int, reuse_port: bool, unix_socket_mode: in
             return _open_unix(address.path, backlog, unix_socket_mode)
         if isinstance(address, InheritedFd):
             return _adopt(address.fd)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return Listener(listen((address.host, address.port), family, backlog, reuse_port=reuse_port))
+        return Listener(listen((address.host, address.port), backlog=backlog, reuse_port=reuse_port))
     except OSError as exc:
-        raise BindError(f"can't listen on {address}: {_explain(exc)}") from exc
+        raise BindError(f"can't listen on {address}: {_explain(address, exc)}") from exc
 
 
 def _open_unix(path: str, backlog: int, mode: int | None) -> Listener:
-    _remove_stale(path)
     if mode is None:
-        return Listener(listen(path, socket.AF_UNIX, backlog), path)
+        return Listener(listen(path, backlog=backlog), path)
     # A chmod afterwards would leave a moment in which the file has other permissions.
     umask = os.umask(0o777 & ~mode)
     try:
-        return Listener(listen(path, socket.AF_UNIX, backlog), path)
+        return Listener(listen(path, backlog=backlog), path)
     finally:
         os.umask(umask)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the socket file of a server that is gone: bind() refuses every file that is there.
-
-    Raises:
-        OSError: EADDRINUSE if somebody listens there, EEXIST if it is a file of another type.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "a file that is no socket is there")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a listener whose backlog is full would let us wait
-        if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    os.unlink(path)
 
 
 def _adopt(fd: int) -> Listener:
@@ -134,13 +112,13 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _explain(exc: OSError) -> str:
+def _explain(address: Address, exc: OSError) -> str:
     if exc.errno == errno.EADDRINUSE:
-        return "it is in use"
+        return "a server is there, or another file" if isinstance(address, UnixAddress) else "it is in use"
     if exc.errno in {errno.EACCES, errno.EPERM}:
         return "no permission"
     if exc.errno == errno.EADDRNOTAVAIL:
         return "it is no address of this machine"
     if exc.errno in {errno.EBADF, errno.ENOTSOCK}:
         return "there is no open socket of this number"
-    return exc.strerror or str(exc)
+    return exc.strerror or " ".join(map(str, exc.args))
