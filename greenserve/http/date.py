@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-__all__ = ["date_line", "http_date", "now_date"]
+__all__ = ["Dates", "date_line", "http_date", "now_date"]
 
 # strftime's %a and %b follow the locale; RFC 9110 section 5.6.7 wants these.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -27,36 +28,38 @@ def http_date(timestamp: float) -> str:
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
-def _dates_at(second: int) -> tuple[int, str, bytes]:
-    text = http_date(second)
-    return second, text, b"Date: %b\r\n" % text.encode("ascii")
+class Dates:
+    """The present time in HTTP's spellings, computed once a second."""
 
+    __slots__ = ("_clock", "_latest")
 
-class _Latest:
-    """The dates of the second that was asked for last."""
-
-    __slots__ = ("dates",)
-
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Take the time, in seconds since the epoch, from ``clock``."""
+        self._clock = clock
         # atomic: one attribute holds the second and both spellings of it, so no thread sees them disagree.
-        self.dates = _dates_at(0)
+        self._latest = (0, http_date(0), _line(http_date(0)))
 
-    def now(self) -> tuple[int, str, bytes]:
-        dates = self.dates
-        second = int(time.time())
-        if dates[0] != second:
-            self.dates = dates = _dates_at(second)
-        return dates
+    def text(self) -> str:
+        """Return the present time as an IMF-fixdate."""
+        return self._now()[1]
+
+    def line(self) -> bytes:
+        """Return the present time as a whole field line, ``Date: ...`` with its CRLF."""
+        return self._now()[2]
+
+    def _now(self) -> tuple[int, str, bytes]:
+        latest = self._latest
+        second = int(self._clock())
+        if latest[0] != second:
+            text = http_date(second)
+            self._latest = latest = (second, text, _line(text))
+        return latest
 
 
-_latest = _Latest()
+def _line(date: str) -> bytes:
+    return f"Date: {date}\r\n".encode("ascii")
 
 
-def now_date() -> str:
-    """Return the present time as an IMF-fixdate, computed once a second."""
-    return _latest.now()[1]
-
-
-def date_line() -> bytes:
-    """Return the present time as a whole field line, ``Date: ...`` with its CRLF, computed once a second."""
-    return _latest.now()[2]
+_dates = Dates(time.time)
+now_date = _dates.text
+date_line = _dates.line

@@ -84,7 +84,7 @@ def frame_request(line: RequestLine, variables: Mapping[str, str], allow_connect
     is_1_1 = line.version == "HTTP/1.1"
     host = _effective_host(line, host)
     body, length = _frame_body(variables, is_1_1)
-    options = tokens(connection) if connection else ()
+    options = tokens(connection) if connection else []
     return Framing(
         body,
         length,

@@ -50,6 +50,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a field value only HTAB
 # Bytes that no head can hold, whatever follows; a CR at the very end may still get its LF.
 _NEVER_IN_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
 _TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_CR = 0x0D
 _TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1: the first byte of a ClientHello's record
 
 
@@ -297,7 +298,7 @@ def split_head(buffer: bytes | bytearray, start: int, end: int, limits: Limits) 
         TargetTooLong: The request line is too long.
         FieldsTooLarge: The whole head is too long.
     """
-    if buffer[start] == 0x0D:
+    if buffer[start] == _CR:
         start = skip_empty_lines(buffer, start)
     line, _, block = buffer[start : end - 4].decode("latin-1").partition("\r\n")
     if len(line) > limits.max_line:
@@ -328,7 +329,7 @@ def check_partial(buffer: bytes | bytearray, limits: Limits, start: int = 0, see
     """
     begin = skip_empty_lines(buffer, start)
     size = len(buffer) - begin
-    if size <= 0 or buffer[begin:] == b"\r":
+    if size <= 0 or (size == 1 and buffer[begin] == _CR):
         return
     if buffer[begin] not in _TOKEN_BYTES:
         if buffer[begin] == _TLS_HANDSHAKE:
