@@ -12,6 +12,7 @@ __all__ = [
     "ClosedWhileWaiting",
     "ContentTooLarge",
     "DeadlockError",
+    "EventError",
     "ExpectationFailed",
     "FieldsTooLarge",
     "GreenserveError",
@@ -36,6 +37,10 @@ class HubError(GreenserveError, RuntimeError):
 
 class DeadlockError(HubError):
     """Nothing is left that could ever wake the main greenlet. The message lists who waits on what."""
+
+
+class EventError(GreenserveError, RuntimeError):
+    """An event was sent twice, or reset before it was sent."""
 
 
 class ClosedWhileWaiting(GreenserveError, OSError):

@@ -1,15 +1,16 @@
 """Waiting: the one way to park, and the one fair queue under every blocking primitive.
 
-A wake-up is a token that looks at its waiter's state when it runs, never a bare ``greenlet.switch``: between the wake-up
-and its turn the green thread may have been killed or timed out and be parked elsewhere by then. Here the state is
+A wake-up is a token that looks at its waiter's state when it runs, never a bare ``greenlet.switch``: between the
+wake-up and its turn the green thread may have been killed or timed out and be parked elsewhere by then. Here the state is
 `Handle.fire`, which a waiter clears when it stops waiting.
 
-Locks and queues may be shared between OS threads. Taking a waiter out of a `WaitQueue` is one atomic step, and whoever took it
-out owes it its wake-up, so that exactly one of "woken" and "gave up" is true however the two race.
+Locks and queues may be shared between OS threads. Taking a waiter out of a `WaitQueue` is one atomic step, and whoever
+took it out owes it its wake-up, so that exactly one of "woken" and "gave up" is true however the two race.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from greenserve._originals import allocate_lock, monotonic
-from greenserve.core.hub import Hub, get_hub, has_hub, in_main_thread, thread_state
+from greenserve.core.hub import Hub, get_hub, in_main_thread, thread_state
 from greenserve.core.poller import READ, WRITE, Source
 from greenserve.core.timers import Handle
 from greenserve.errors import ClosedWhileWaiting, HubError
@@ -55,12 +56,19 @@ class Waiter(Handle):
         self.hub = hub
         self.fire: Callable[[], Any] | None = current.switch
 
-    def notify(self) -> None:
-        """Resume the green thread in its hub's next round. From any OS thread."""
-        self.hub.schedule(self)
+    def notify(self) -> bool:
+        """Resume the green thread in its hub's next round. From any OS thread.
+
+        False when it never will, since its hub is closed: its OS thread has ended, or stayed behind in a fork's parent.
+        """
+        hub = self.hub
+        if hub.closed:
+            return False
+        hub.schedule(self)
+        return True
 
     def park(self, timeout: float | None = None) -> bool:
-        """Wait until notified. False when ``timeout`` seconds went by first. May switch, and raises what is thrown in."""
+        """Wait until notified. False when ``timeout`` seconds went by first. Raises what is thrown in. May switch."""
         hub = self.hub
         try:
             if timeout is None:
@@ -79,17 +87,21 @@ class Waiter(Handle):
 class NativeWaiter(Handle):
     """One wait of an OS thread that has no hub: it sleeps in the operating system."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "_process")
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         lock = allocate_lock()
         lock.acquire()
         self._lock = lock
         self.fire: Callable[[], Any] | None = lock.release
 
-    def notify(self) -> None:
-        """Wake the OS thread. From any OS thread, once."""
+    def notify(self) -> bool:
+        """Wake the OS thread. From any OS thread, once. False when it stayed behind in a fork's parent."""
+        if self._process != os.getpid():
+            return False
         self._lock.release()
+        return True
 
     def park(self, timeout: float | None = None) -> bool:
         """Block this OS thread until notified. False when ``timeout`` seconds went by first."""
@@ -102,36 +114,39 @@ def new_waiter() -> Waiter | NativeWaiter:
     Raises:
         HubError: The hub itself runs: a callback can't block.
     """
+    try:
+        hub = thread_state.hub
+    except AttributeError:
+        pass
+    else:
+        return Waiter(hub)
     # An OS thread that only takes a lock now and then needs no hub, with its three fds, for that.
-    if has_hub():
-        return Waiter(thread_state.hub)
     if in_main_thread() or getcurrent().parent is not None:
         return Waiter(get_hub())
     return NativeWaiter()
 
 
-class WaitQueue:
-    """Waiters, first come first served, woken from any OS thread.
+class WaitQueue(deque["Waiter | NativeWaiter"]):
+    """Waiters, first come first served, woken from any OS thread. True while somebody waits.
 
-    The protocol of everything that blocks is: try; `enter`; try again, since it may have become possible in between; park;
-    and when the wait ends by a timeout or an exception, `leave`, whose answer says whether a wake-up came at the last moment.
+    The protocol of everything that blocks is: try; `enter`; try again, since it may have become possible in between;
+    park; and when the wait ends by a timeout or an exception, `leave`, whose answer says whether a wake-up came at the
+    last moment.
     """
 
-    __slots__ = ("_waiters",)
-
-    def __init__(self) -> None:
-        self._waiters: deque[Waiter | NativeWaiter] = deque()
+    # A deque itself, since whoever lets go of something asks first whether anybody waits: that must cost nothing.
+    __slots__ = ()
 
     def enter(self) -> Waiter | NativeWaiter:
         """Queue whoever runs, and return its waiter."""
         waiter = new_waiter()
-        self._waiters.append(waiter)  # atomic: deque.append
+        self.append(waiter)  # atomic: deque.append
         return waiter
 
     def leave(self, waiter: Waiter | NativeWaiter) -> bool:
         """Stop waiting. False when somebody has already taken it out to wake it: what it was given is the caller's."""
         try:
-            self._waiters.remove(waiter)  # atomic: identity comparison in C
+            self.remove(waiter)  # atomic: identity comparison in C
         except ValueError:
             return False
         finally:
@@ -140,17 +155,19 @@ class WaitQueue:
 
     def wake(self) -> bool:
         """Wake the one who has waited longest. False when nobody waits."""
-        try:
-            waiter = self._waiters.popleft()  # atomic: deque.popleft
-        except IndexError:
-            return False
-        waiter.notify()
-        return True
+        while self:
+            try:
+                waiter = self.popleft()  # atomic: deque.popleft
+            except IndexError:
+                break
+            if waiter.notify():
+                return True
+        return False
 
     def wake_all(self) -> int:
         """Wake everybody who waits now, in order. Returns how many."""
         woken = 0
-        for _ in range(len(self._waiters)):
+        for _ in range(len(self)):
             woken += self.wake()
         return woken
 
@@ -158,22 +175,22 @@ class WaitQueue:
         """Queue and park. True when woken, False when ``timeout`` seconds went by first. May switch."""
         return self.finish(self.enter(), timeout)
 
-    def finish(self, waiter: Waiter | NativeWaiter, timeout: float | None = None) -> bool:
+    def finish(
+        self, waiter: Waiter | NativeWaiter, timeout: float | None = None, pass_on: Callable[[], Any] | None = None
+    ) -> bool:
         """Park a waiter that `enter` returned. True when woken, even at the last moment. May switch.
 
-        An exception that is thrown in comes out. If a wake-up had come by then it is passed on to the next in the queue.
+        An exception that is thrown in comes out. If a wake-up had come by then, ``pass_on()`` first gives what it brought
+        to somebody else; by default the next in the queue is woken.
         """
         try:
             if waiter.park(timeout):
                 return True
         except BaseException:
             if not self.leave(waiter):
-                self.wake()
+                (pass_on or self.wake)()
             raise
         return not self.leave(waiter)
-
-    def __len__(self) -> int:
-        return len(self._waiters)
 
 
 def wait_readable(source: Source, timeout: float | None = None) -> bool:
