@@ -23,10 +23,12 @@ from greenserve._version import __version__
 from greenserve.apps import AppError, load_app
 from greenserve.binds import open_listeners
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
+from greenserve.core import get_hub
 from greenserve.errors import GreenserveError, SettingError
 from greenserve.logs import configure_logs, keep_logs_enabled
 from greenserve.settings import SETTINGS, Setting
 from greenserve.wsgi import Server
+from greenserve.wsgi.accesslog import AccessLog
 
 __all__ = ["main"]
 
@@ -66,6 +68,7 @@ def _run(argv: Sequence[str]) -> int:
     if is_print:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
+    _check_log_format(config)
     _enter_directory(config)
     if is_check:
         _load(config)
@@ -86,8 +89,14 @@ def _serve(config: Config) -> int:
     listeners = open_listeners(config.bind, unix_socket_mode=config.unix_socket_mode, **config.keywords_of("listen"))
     try:
         app = _load(config)
-        server = Server([listener.socket for listener in listeners], app, **config.keywords_of("server"))
-        _stop_on_signals(server)
+        server = Server(
+            [listener.socket for listener in listeners],
+            app,
+            log_output=access_logfile is not None,
+            log_format=config.access_logformat,
+            **config.keywords_of("server"),
+        )
+        _stop_on_signals(server, config.graceful_timeout)
         where = " and ".join(map(str, listeners))
         what = "the demo" if is_demo else config.wsgi_app
         _write(sys.stdout, f"greenserve {__version__} serving {what} at {where} (Ctrl-C stops)")
@@ -96,6 +105,14 @@ def _serve(config: Config) -> int:
         for listener in listeners:
             listener.close()
     return 0
+
+
+def _check_log_format(config: Config) -> None:
+    try:
+        AccessLog(log, config.access_logformat)
+    except ValueError as exc:
+        where = config.origin("access_logformat")
+        raise SettingError(f"access_logformat = {config.access_logformat!r} ({where}): {exc}") from exc
 
 
 def _enter_directory(config: Config) -> None:
@@ -126,15 +143,18 @@ def _raise_file_limit() -> None:
         log.debug("the limit of open files stays at %d: %s", soft, exc)
 
 
-def _stop_on_signals(server: Server) -> None:
+def _stop_on_signals(server: Server, graceful_timeout: float) -> None:
     """The first INT or TERM stops gracefully. A QUIT, or an INT after either, stops at once."""
     received: set[int] = set()
+    hub = get_hub()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGQUIT or (number == signal.SIGINT and received):
             server.stop(0)
         elif not received:
             server.stop()
+            # Not from in here: the signal may have come in the middle of writing another line.
+            hub.call_soon(log.info, "stopping within %g s; Ctrl-C or QUIT stops at once", graceful_timeout)
         received.add(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
