@@ -45,15 +45,20 @@ def _check_may_park(hub: Hub) -> None:
 
 
 class Waiter(Handle):
-    """One wait of one green thread. Scheduled in its hub, it resumes that green thread."""
+    """One wait of one green thread. Scheduled in its hub, it resumes that green thread.
 
-    __slots__ = ("hub",)
+    Attributes:
+        notified: Whether the wait is over, even if its green thread has not run since.
+    """
+
+    __slots__ = ("hub", "notified")
 
     def __init__(self, hub: Hub) -> None:
         current = getcurrent()
         if current is hub.greenlet:
             _check_may_park(hub)
         self.hub = hub
+        self.notified = False
         self.fire: Callable[[], Any] | None = current.switch
 
     def notify(self) -> bool:
@@ -64,6 +69,7 @@ class Waiter(Handle):
         hub = self.hub
         if hub.closed:
             return False
+        self.notified = True
         hub.schedule(self)
         return True
 
@@ -71,13 +77,19 @@ class Waiter(Handle):
         """Wait until notified. False when ``timeout`` seconds went by first. Raises what is thrown in. May switch."""
         hub = self.hub
         try:
+            # Whatever resumes this green thread without having notified us meant another wait: that of a finalizer which
+            # came between the making of this waiter and its parking, and had to wait itself.
             if timeout is None:
-                hub.switch()
+                while not self.notified:
+                    hub.switch()
                 return True
             timer = Handle(partial(getcurrent().switch, _TIMED_OUT))
             hub.timers.add(monotonic() + timeout, timer)
             try:
-                return hub.switch() is not _TIMED_OUT
+                while not self.notified:
+                    if hub.switch() is _TIMED_OUT:
+                        return False
+                return True
             finally:
                 hub.timers.cancel(timer)
         finally:

@@ -13,13 +13,14 @@ T = TypeVar("T")
 
 
 class _Outcome(Generic[T]):
-    """What was sent: a result, or an exception."""
+    """What was sent: a result, or an exception with its traceback so far."""
 
-    __slots__ = ("error", "result")
+    __slots__ = ("error", "result", "traceback")
 
     def __init__(self, result: T | None, error: BaseException | None) -> None:
         self.result = result
         self.error = error
+        self.traceback = None if error is None else error.__traceback__
 
 
 class _Round(Generic[T]):
@@ -80,7 +81,8 @@ class Event(Generic[T]):
         if outcome.error is None:
             return outcome.result
         try:
-            raise outcome.error
+            # Raised in many, one exception would collect the frames of all of them.
+            raise outcome.error.with_traceback(outcome.traceback)
         finally:
             # The exception's traceback holds this frame: the frame must not hold the exception.
             del self, current, outcomes, outcome
@@ -130,7 +132,7 @@ class Event(Generic[T]):
 
 def _as_exception(args: tuple[Any, ...]) -> BaseException:
     """The exception that ``greenlet.throw`` would make of a class or an instance, a value and a traceback."""
-    kind, value, traceback = (*args, None, None)[:3]
+    kind, value, traceback = (*args, None, None, None)[:3]
     if isinstance(kind, type) and issubclass(kind, BaseException):
         error = value if isinstance(value, kind) else kind() if value is None else kind(value)
     elif isinstance(kind, BaseException):

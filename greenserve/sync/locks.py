@@ -6,6 +6,7 @@ Knows the wait queue; no hub. An owner is a greenlet: an OS thread without green
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from types import TracebackType
 from typing import TypeVar
@@ -13,7 +14,7 @@ from typing import TypeVar
 from greenlet import getcurrent, greenlet
 
 from greenserve._originals import monotonic, time_sleep
-from greenserve.core.waiters import WaitQueue
+from greenserve.core.waiters import NativeWaiter, Waiter, WaitQueue, new_waiter
 from greenserve.errors import HubError
 from greenserve.sync.semaphores import Semaphore, check_timeout
 
@@ -70,13 +71,11 @@ class _Hold:
 
     __slots__ = ("count", "owner")
 
-    def __init__(self, owner: greenlet | None) -> None:
+    def __init__(self, owner: greenlet) -> None:
         self.owner = owner
         self.count = 1
 
 
-# The lock has been let go for one waiter, who has been woken and will put its own hold here.
-_IN_TRANSIT = _Hold(None)
 _KEY = "hold"
 
 
@@ -87,12 +86,13 @@ class RLock:
     acquire and release the same lock: ownership and count come and go together, in one step.
     """
 
-    __slots__ = ("__weakref__", "_holder", "_queue")
+    __slots__ = ("__weakref__", "_claims", "_holder", "_queue")
 
     def __init__(self) -> None:
         # Empty, or the hold under _KEY. A dict, since its setdefault is Python's one atomic compare-and-set.
         self._holder: dict[str, _Hold] = {}
         self._queue = WaitQueue()
+        self._claims: dict[Waiter | NativeWaiter, _Hold] = {}  # what each one in the queue will hold
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock, or take it once more. False when that is not possible within ``timeout`` seconds. May switch.
@@ -112,12 +112,20 @@ class RLock:
             return True
         if not blocking or (timeout is not None and timeout <= 0):
             return False
-        waiter = self._queue.enter()
-        self._hand_over()
-        if not self._queue.finish(waiter, timeout, self._pass_on):
-            return False
-        self._claim(fresh)
-        return True
+        return self._wait(fresh, timeout)
+
+    def _wait(self, claim: _Hold, timeout: float | None) -> bool:
+        waiter = new_waiter()
+        self._claims[waiter] = claim
+        try:
+            self._queue.append(waiter)  # atomic: deque.append
+            self._hand_over()
+            acquired = self._queue.finish(waiter, timeout, partial(self._pass_on, claim))
+            if acquired:
+                self._await(claim)
+        finally:
+            del self._claims[waiter]
+        return acquired
 
     def release(self) -> None:
         """Undo one `acquire`. The last one lets the lock go, to the one who has waited longest. Never blocks.
@@ -132,28 +140,33 @@ class RLock:
             hold.count -= 1
             return
         queue = self._queue
-        # Wake first: until the one step that follows, we are the owner for whatever interrupts us here.
-        if queue and queue.wake():
-            self._holder[_KEY] = _IN_TRANSIT  # atomic: a dict store
-        else:
-            del self._holder[_KEY]  # atomic: a dict delete
-            if queue:
-                self._hand_over()
+        while queue:
+            try:
+                waiter = queue.popleft()  # atomic: deque.popleft
+            except IndexError:
+                break
+            claim = self._claims[waiter]
+            # Wake first: until the one step that follows, we are the owner for whatever interrupts us here.
+            if waiter.notify():
+                self._holder[_KEY] = claim  # atomic: a dict store
+                return
+        del self._holder[_KEY]  # atomic: a dict delete
+        if queue:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """If the lock is free, give it to the first in the queue."""
         if self.acquire(blocking=False):
             self.release()
 
-    def _claim(self, hold: _Hold) -> None:
-        """Become the owner, after having been woken."""
+    def _await(self, claim: _Hold) -> None:
+        """Go on as the owner, after having been woken."""
         # Another OS thread that has woken us may still be one step away from letting go.
-        while self._holder.get(_KEY) is not _IN_TRANSIT:
+        while self._holder.get(_KEY) is not claim:
             time_sleep(0)
-        self._holder[_KEY] = hold  # atomic: a dict store
 
-    def _pass_on(self) -> None:
-        self._claim(_Hold(getcurrent()))
+    def _pass_on(self, claim: _Hold) -> None:
+        self._await(claim)
         self.release()
 
     def locked(self) -> bool:
@@ -193,6 +206,7 @@ class RLock:
         """In a forked child: free, and nobody waits, since those who did stayed in the parent."""
         self._holder.clear()
         self._queue.clear()
+        self._claims.clear()
 
 
 class Condition:

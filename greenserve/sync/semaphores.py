@@ -73,13 +73,15 @@ class Semaphore:
 
     def _take(self) -> bool:
         """Take a permit if one is free."""
-        try:
-            self._free.pop()  # atomic: list.pop
-            return True
-        except IndexError:
-            for _ in self._unused:  # atomic: repeat.__next__
+        if self._free:
+            try:
+                self._free.pop()  # atomic: list.pop
                 return True
-            return False
+            except IndexError:
+                pass
+        for _ in self._unused:  # atomic: repeat.__next__
+            return True
+        return False
 
     def _wait(self, timeout: float | None) -> bool:
         if timeout is not None and timeout <= 0:
@@ -125,8 +127,7 @@ class Semaphore:
     def _count_free(self) -> int:
         return len(self._free) + length_hint(self._unused)
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -134,7 +135,7 @@ class Semaphore:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {id(self):#x}: {self._count_free()} free, {len(self._queue)} waiting>"
+        return f"<{type(self).__name__} at {id(self):#x}: {self._count_free()} free, {self.waiting} waiting>"
 
 
 class BoundedSemaphore(Semaphore):
