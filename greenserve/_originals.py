@@ -14,13 +14,16 @@ import socket
 import time
 from _socket import socket as base_socket
 from _socket import socketpair as base_socketpair
+from _thread import RLock as allocate_rlock
 from _thread import _local as thread_local
 from _thread import allocate_lock, get_ident, start_new_thread
 
 __all__ = [
     "allocate_lock",
+    "allocate_rlock",
     "base_socket",
     "base_socketpair",
+    "default_timeout",
     "get_ident",
     "getaddrinfo",
     "gethostbyaddr",
@@ -51,6 +54,8 @@ os_close = os.close
 os_pipe = os.pipe
 
 socket_type = socket.socket
+# What the standard library's own callers pass for "no timeout given".
+default_timeout: object = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # for want of a public name
 getaddrinfo = socket.getaddrinfo
 gethostbyname = socket.gethostbyname
 gethostbyname_ex = socket.gethostbyname_ex

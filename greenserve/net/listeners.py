@@ -20,6 +20,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from greenserve._originals import default_timeout
 from greenserve.core.greenthreads import kill, spawn_n
 from greenserve.core.waiters import WaitQueue
 from greenserve.net.resolver import getaddrinfo
@@ -54,7 +55,8 @@ def listen(
     """Return a socket that listens on ``addr``. A host's name is looked up, and may switch.
 
     Args:
-        addr: ``(host, port)``, with port 0 for any that is free and host ``""`` for all of IPv4; or the path of a Unix socket.
+        addr: ``(host, port)``, with port 0 for any that is free and host ``""`` for all of IPv4; or the path of a Unix
+            socket.
         family: By default that of ``addr``: a path is AF_UNIX, a host with a ``:`` AF_INET6, any other AF_INET.
         backlog: How many connections may wait to be accepted. The system may allow fewer.
         reuse_addr: Take a TCP port whose last connections are still fading away.
@@ -118,7 +120,7 @@ def _remove_stale(path: str | bytes) -> None:
 
 
 def connections_of(sock: GreenSocket) -> Iterator[tuple[GreenSocket, Any]]:
-    """Accept for ever: yield each connection with its peer's address, until ``sock`` is closed. May switch in each step.
+    """Accept for ever: yield each connection with its peer's address, until ``sock`` is closed. May switch.
 
     A connection that was lost before it could be accepted is passed over. When the system has no fd or memory left for
     another one, that is logged once and tried again after a pause, until it works.
@@ -235,7 +237,7 @@ def connect(addr: Address, family: int | None = None, bind: Address | None = Non
 
 def create_connection(
     address: tuple[str | None, int | str | None],
-    timeout: Any = socket._GLOBAL_DEFAULT_TIMEOUT,  # type: ignore[attr-defined]  # what the standard library's callers pass
+    timeout: Any = default_timeout,
     source_address: tuple[str, int] | None = None,
 ) -> GreenSocket:
     """``socket.create_connection`` with a green socket. May switch.
@@ -253,7 +255,7 @@ def create_connection(
 
 
 def _connect_first(
-    candidates: list[tuple[int, Any]], source: Address | None, timeout: Any = socket._GLOBAL_DEFAULT_TIMEOUT
+    candidates: list[tuple[int, Any]], source: Address | None, timeout: Any = default_timeout
 ) -> GreenSocket:
     """Return a socket connected to the first of ``candidates``, family and address, that answers. May switch."""
     error: OSError | None = None
@@ -261,7 +263,7 @@ def _connect_first(
         try:
             sock = GreenSocket(family, SOCK_STREAM)
             try:
-                if timeout is not socket._GLOBAL_DEFAULT_TIMEOUT:
+                if timeout is not default_timeout:
                     sock.settimeout(timeout)
                 if source is not None:
                     sock.bind(source if isinstance(source, tuple) else os.fspath(source))

@@ -1,7 +1,7 @@
 """Names and addresses, looked up in native threads. Knows no sockets.
 
-The system's own resolver is asked, so that ``/etc/hosts``, ``nsswitch.conf`` and mDNS count; as many lookups run at once as the
-thread pool has threads. What needs no lookup, a numeric address, is answered in place.
+The system's own resolver is asked, so that ``/etc/hosts``, ``nsswitch.conf`` and mDNS count; as many lookups run at once
+as the thread pool has threads. What needs no lookup, a numeric address, is answered in place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AddressInfo = tuple[Any, Any, int, str, Any]
 
 
 def is_numeric(host: str) -> bool:
-    """Whether ``host`` is an IPv4 or IPv6 address, perhaps with a zone such as ``fe80::1%eth0``: no lookup is needed."""
+    """Whether ``host`` is an IPv4 or IPv6 address, perhaps with a zone as in ``fe80::1%eth0``: it needs no lookup."""
     family = AF_INET
     if ":" in host:
         family = AF_INET6

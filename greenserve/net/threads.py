@@ -213,9 +213,9 @@ os.register_at_fork(after_in_child=_pool.forget)
 def execute(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``, called in a native thread while other green threads run. May switch.
 
-    What it raises is raised here, with its traceback. When this green thread is killed or times out while it waits, a call that
-    has not begun is not made, and the result of one that has is dropped. In a thread of the pool itself, and if the pool's size
-    is 0, the call is made at once where it stands.
+    What it raises is raised here, with its traceback. When this green thread is killed or times out while it waits, a
+    call that has not begun is not made, and the result of one that has is dropped. In a thread of the pool itself, and
+    if the pool's size is 0, the call is made at once where it stands.
 
     Raises:
         SettingError: GREENSERVE_THREADPOOL_SIZE is not a number.
@@ -239,12 +239,14 @@ def set_num_threads(count: int) -> None:
 
 
 def killall() -> None:
-    """Let the native threads leave: idle ones at once, the others after the calls that still wait. Does not wait for them."""
+    """Let the native threads leave: idle ones at once, the others when no call is left. Does not wait for that."""
     _pool.dismiss_all()
 
 
 class Proxy:
-    """Stands for ``obj``: its methods are called in native threads, so that they may block. Attributes are read in place.
+    """Stands for ``obj``: its methods are called in native threads, so that they may block.
+
+    What is no method is read and set in place.
 
     Args:
         obj: Any object, such as a database connection or a module.
@@ -294,7 +296,7 @@ class Proxy:
         entered = self._proxy_call("__enter__", self._proxy_obj.__enter__)
         return self if entered is self._proxy_obj else entered
 
-    def __exit__(self, *exc_info: Any) -> Any:
+    def __exit__(self, *exc_info: object) -> Any:
         return self._proxy_call("__exit__", self._proxy_obj.__exit__, *exc_info)
 
     def __getitem__(self, key: Any) -> Any:
