@@ -51,10 +51,9 @@ class Config:
         self._origins = origins
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(f"there is no setting {name!r}") from None
+        if name not in SETTINGS:
+            raise AttributeError(f"there is no setting {name!r}")
+        return self._values[name]
 
     def origin(self, name: str) -> str:
         """Return what set ``name``, such as ``PORT in the environment``, or ``default``."""

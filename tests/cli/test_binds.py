@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,6 +155,24 @@ def test_what_cannot_be_listened_on_is_told_with_the_reason(open_all: OPEN, addr
     with pytest.raises(BindError) as caught:
         open_all(address)
     assert str(caught.value) == f"can't listen on {address}: {reason}"
+
+
+def test_a_folder_where_nothing_may_be_made_is_told(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from greenserve._kinds import parse_address\n"
+        "from greenserve.binds import BindError, open_listeners\n"
+        "os.chmod(sys.argv[1], 0o500)\n"
+        "if os.geteuid() == 0:\n"  # whom no permissions stop
+        "    os.seteuid(65534)\n"
+        "try:\n"
+        "    open_listeners([parse_address(f'unix:{sys.argv[1]}/app.sock')], backlog=5)\n"
+        "except BindError as exc:\n"
+        "    print(exc)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == f"can't listen on unix:{tmp_path}/app.sock: no permission\n"
 
 
 def test_an_inherited_fd_that_is_no_listening_socket_is_told_and_left_open(open_all: OPEN, tmp_path: Path) -> None:

@@ -242,6 +242,8 @@ def wait_until_refused(command: Command) -> None:
             socket.create_connection(("127.0.0.1", command.ports[0]), timeout=LIFETIME).close()
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:  # it came in the moment in which the listener was closed
+            continue
         assert command.process.poll() is None
 
 
