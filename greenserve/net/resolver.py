@@ -1,7 +1,7 @@
 """Names and addresses, looked up in native threads. Knows no sockets.
 
-The system's own resolver is asked, so that ``/etc/hosts``, ``nsswitch.conf`` and mDNS count; as many lookups run at once
-as the thread pool has threads. What needs no lookup, a numeric address, is answered in place.
+The system's own resolver is asked, so that ``/etc/hosts``, ``nsswitch.conf`` and mDNS count; as many lookups run at
+once as the thread pool has threads. What needs no lookup, a numeric address, is answered in place.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import stat
 import struct
 
 # Plain numbers: masking the enums of the module socket costs a microsecond.
-from _socket import MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, SO_ERROR, SO_LINGER, SOCK_STREAM, SOL_SOCKET
+from _socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, SO_ERROR, SO_LINGER, SOCK_STREAM, SOL_SOCKET
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,7 +97,7 @@ class GreenSocket(ParkingSocket):
         return self._when_readable(self._deadline(), _recv, bufsize, flags)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """Put up to ``nbytes`` bytes into ``buffer``, its whole length for 0. 0 at the end of the stream. May switch."""
+        """Put up to ``nbytes`` bytes into ``buffer``, its whole length for 0. It returns 0 at the end. May switch."""
         self._burst += 1
         if self._burst > BURST:
             self._give_way()
@@ -206,7 +206,7 @@ class GreenSocket(ParkingSocket):
     def sendmsg(
         self, buffers: Iterable[ReadableBuffer], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /
     ) -> int:
-        """Send ``buffers`` one after the other, with ``ancdata`` beside the first byte. Returns as `send`. May switch."""
+        """Send ``buffers`` one after the other, with ``ancdata`` beside the first byte. As `send`. May switch."""
         # Lists, since an iterator could be used for one try only.
         buffers, ancdata = list(buffers), list(ancdata)
         address = resolve_address(_get_family(self), address)
@@ -356,7 +356,7 @@ class GreenSocket(ParkingSocket):
                 error = self.getsockopt(SOL_SOCKET, SO_ERROR)
                 if error:
                     return error
-            elif error == errno.EAGAIN:
+            elif error == errno.EAGAIN and _get_family(self) == AF_UNIX:
                 # Nothing tells when the backlog of a Unix socket has room.
                 if left is not None and left <= 0:
                     return error
@@ -386,7 +386,7 @@ class GreenSocket(ParkingSocket):
         self.close()
         self._real_close()  # even if a file of makefile() is in use
 
-    def makefile(  # type: ignore[override]  # as the base class, and one keyword more
+    def makefile(
         self,
         mode: str = "r",
         buffering: int | None = None,
@@ -396,7 +396,7 @@ class GreenSocket(ParkingSocket):
         newline: str | None = None,
         reader: Callable[[GreenSocket], Any] | None = None,
     ) -> Any:
-        """Return a file over the socket, as ``socket.socket.makefile`` does. It keeps the socket open until it is closed.
+        """Return a file over the socket, as ``socket.socket.makefile``. It keeps the socket open until it is closed.
 
         Args:
             reader: Called with the socket to make the file, for mode ``"rb"``. What it returns keeps nothing open.

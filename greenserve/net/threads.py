@@ -101,6 +101,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._size: int | None = None
+        self._generation = 0
         self.forget()
 
     def forget(self) -> None:
@@ -109,7 +110,7 @@ class _Pool:
         self._jobs: deque[_Job] = deque()
         self._idle: list[_IdleThread] = []  # the last one is used first, so that those not needed grow old
         self._count = 0  # threads that may still take a job
-        self._generation = 0
+        self._generation += 1  # whoever forked in a thread of ours does not go on as one
 
     @property
     def size(self) -> int:
@@ -276,7 +277,9 @@ class Proxy:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._proxy_obj, name)
-        return partial(self._proxy_call, name, value) if callable(value) else value
+        if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
+            return value  # what a module proxy's errors are caught by is the class itself
+        return partial(self._proxy_call, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._proxy_obj, name, value)
