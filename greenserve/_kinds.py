@@ -22,7 +22,6 @@ __all__ = [
     "InheritedFd",
     "Kind",
     "Mode",
-    "Networks",
     "OrOff",
     "Several",
     "Size",
@@ -364,21 +363,3 @@ class Several(Kind):
 
     def literal(self, value: tuple[Any, ...]) -> str:
         return repr([str(item) for item in value])
-
-
-_NETWORK = re.compile(r"\*|[0-9.]+(?:/[0-9]{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/[0-9]{1,3})?")
-
-
-class Networks(Kind):
-    """Addresses and networks as one text, ``*`` for everybody. Whoever uses it reads it with ``ipaddress``."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__("ADDRESSES", "IP addresses and networks with commas between them, * for all, or nothing")
-
-    def parse(self, text: str) -> str:
-        items = [item.strip() for item in text.split(",")] if text.strip() else []
-        if not all(map(_NETWORK.fullmatch, items)):
-            raise ValueError
-        return ",".join(items)

@@ -15,7 +15,6 @@ from greenserve._kinds import (
     Flag,
     Kind,
     Mode,
-    Networks,
     OrOff,
     Several,
     Size,
@@ -37,8 +36,7 @@ class Setting:
     Attributes:
         name: A Python identifier: the keyword, the name in a file, ``--the-name``, ``GREENSERVE_THE_NAME``.
         kind: How it is written and what is allowed.
-        default: What holds for the library: ``wsgi.server``, ``listen``.
-        command_default: What holds for the command. The same, unless the declaration says otherwise.
+        default: What holds where nobody says anything, for the command and for the library.
         group: The heading in the help and in the reference.
         text: What it does, in one or two sentences.
         aliases: Other names that mean the same setting, as flags and in files.
@@ -49,7 +47,6 @@ class Setting:
 
     __slots__ = (
         "aliases",
-        "command_default",
         "default",
         "flag",
         "group",
@@ -70,7 +67,6 @@ class Setting:
         *,
         group: str,
         aliases: tuple[str, ...] = (),
-        command_default: object = None,
         flag: str | None = None,
         keyword_of: str | None = None,
         variable: str | None = None,
@@ -87,7 +83,6 @@ class Setting:
         self.variable_format = variable_format
         # Defaults go through the same door as everything else, so that a wrong one is noticed on import.
         self.default: Any = self.parse(default, "the default")
-        self.command_default: Any = self.default if command_default is None else self.parse(command_default, "default")
 
     @property
     def environment_name(self) -> str:
@@ -109,7 +104,7 @@ class Setting:
 _BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
 
 _APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
-_DEADLINES, _PROXIES, _LOGGING = "Deadlines", "Behind a proxy", "Logging"
+_DEADLINES, _LOGGING = "Deadlines", "Logging"
 
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
@@ -228,26 +223,10 @@ SETTINGS: dict[str, Setting] = {
             keyword_of="server",
         ),
         Setting(
-            "websocket_max_message_size",
-            Size(1),
-            "16MiB",
-            "The longest WebSocket message, in bytes.",
-            group=_LIMITS,
-            keyword_of="server",
-        ),
-        Setting(
             "head_timeout",
             Duration(),
             30.0,
             "A request's whole head must arrive within this time after its first byte.",
-            group=_DEADLINES,
-            keyword_of="server",
-        ),
-        Setting(
-            "tls_handshake_timeout",
-            Duration(),
-            10.0,
-            "A TLS handshake must be done within this time.",
             group=_DEADLINES,
             keyword_of="server",
         ),
@@ -277,30 +256,12 @@ SETTINGS: dict[str, Setting] = {
             keyword_of="server",
         ),
         Setting(
-            "request_timeout",
-            OrOff(Duration()),
-            None,
-            "How long the application may work on one request.",
-            group=_DEADLINES,
-            keyword_of="server",
-        ),
-        Setting(
             "graceful_timeout",
             Duration(),
             30.0,
             "How long a graceful stop waits for the requests that are running.",
             group=_DEADLINES,
             keyword_of="server",
-        ),
-        Setting(
-            "forwarded_allow_ips",
-            Networks(),
-            "",
-            "Peers whose forwarded header fields are believed.",
-            group=_PROXIES,
-            command_default="127.0.0.1,::1",
-            keyword_of="server",
-            variable="FORWARDED_ALLOW_IPS",
         ),
         Setting(
             "error_logfile",

@@ -20,8 +20,7 @@ LIFETIME = 40.0
 
 def environment() -> dict[str, str]:
     """Return the environment without what would change the command's settings."""
-    names = ("GREENSERVE_", "PORT", "FORWARDED_ALLOW_IPS")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GREENSERVE_", "PORT"))}
     return {**env, "PYTHONPATH": str(ROOT)}
 
 
