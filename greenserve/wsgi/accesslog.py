@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from greenserve.settings import SETTINGS
+
 __all__ = ["COMBINED", "EVENTLET", "AccessLog", "Record"]
 
 # The combined format of Apache httpd, which gunicorn uses too.
-COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+COMBINED: str = SETTINGS["access_logformat"].default
 
 EVENTLET = '%(client_ip)s - - [%(date_time)s] "%(request_line)s" %(status_code)s %(body_length)s %(wall_seconds).6f'
 

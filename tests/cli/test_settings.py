@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from greenserve import _kinds, settings
 from greenserve._kinds import Count, Duration, Flag, Mode, Number, OrOff, Several, Size, Text, parse_address
 from greenserve.errors import SettingError
+from greenserve.net import listen
 from greenserve.settings import ALIASES, SETTINGS, Setting
 
 
@@ -230,6 +232,11 @@ def test_what_is_offered_is_used() -> None:
         pattern = rf"config\.{setting.name}\b" if setting.keyword_of is None else rf"\b{setting.name}\b"
         text = "".join(path.read_text() for path in sources[setting.keyword_of])
         assert re.search(pattern, text), f"{setting.name} is read nowhere"
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.keyword_of == "listen"])
+def test_listen_has_the_defaults_that_are_declared(name: str) -> None:
+    assert inspect.signature(listen).parameters[name].default == SETTINGS[name].default
 
 
 def test_every_declaration_says_what_it_is_for() -> None:
