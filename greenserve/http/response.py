@@ -25,9 +25,11 @@ from greenserve.http.names import HOP_BY_HOP, REPEATED_IN_RESPONSES
 __all__ = [
     "LAST_CHUNK",
     "ResponseFields",
+    "ResponseHead",
     "body_allowed",
     "capitalize",
     "check_fields",
+    "check_head",
     "chunk",
     "error_page",
     "is_hop_by_hop",
@@ -204,6 +206,39 @@ def status_line(status: str) -> bytes:
     return _STATUSES[status][1]
 
 
+class ResponseHead(NamedTuple):
+    """A status and an application's fields, checked, as far as they are the same for every request."""
+
+    lines: bytes  # the status line and the fields, each with its CRLF
+    code: int
+    has_content: bool  # for any method but HEAD
+    fields: ResponseFields
+
+
+def check_head(status: str, fields: list[tuple[str, str]]) -> ResponseHead:
+    """Return the status and the fields of an application's final response, checked.
+
+    Raises:
+        ResponseError: As ``parse_status`` and ``check_fields``.
+        TypeError: As these.
+    """
+    key = (status, tuple(fields))
+    try:
+        head = _HEADS.get(key)
+    except TypeError:  # some applications give lists of two, which have no hash
+        head = None
+    return head or _check_head(status, key)
+
+
+def _check_head(status: str, key: tuple[str, tuple[tuple[str, str], ...]]) -> ResponseHead:
+    code = parse_status(status)
+    fields = check_fields(key[1])
+    head = ResponseHead(status_line(status) + fields.lines, code, body_allowed("GET", code), fields)
+    if key[1] in _LISTS:  # nothing secret, and nothing that changes with each answer
+        _HEADS.remember(key, head)
+    return head
+
+
 def _read_status(status: str) -> tuple[int, bytes]:
     if not isinstance(status, str):
         raise TypeError(f"the status is {status!r}: give a str, such as '200 OK'")
@@ -245,4 +280,5 @@ def error_page(
 _NAMES = Memo(_check_name, max_entries=512, max_length=64)
 _FIELDS: Memory[tuple[str, str], tuple[bytes, _Role | None]] = Memory(max_entries=1024, max_length=2)
 _LISTS: Memory[tuple[tuple[str, str], ...], ResponseFields] = Memory(max_entries=512, max_length=24)
+_HEADS: Memory[tuple[str, tuple[tuple[str, str], ...]], ResponseHead] = Memory(max_entries=512, max_length=2)
 _STATUSES = Memo(_read_status, max_entries=128, max_length=64)

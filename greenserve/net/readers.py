@@ -49,7 +49,7 @@ class SocketReader:
         self.buffer = initial
 
     def fill(self) -> int:
-        """Receive once, behind what is buffered. Returns how many bytes came; 0 at the end of the stream. May switch."""
+        """Receive once, behind what is buffered. Returns how many bytes came; 0 at the end. May switch."""
         # Copied out before anything else can run: after recv_into has returned nobody switches.
         view = _shared.view
         count = self._recv_into(view)
@@ -70,7 +70,7 @@ class SocketReader:
     readinto1 = readinto
 
     def read1(self, size: int = -1) -> bytes:
-        """Return what is buffered, else what one recv brings, ``size`` bytes at most. ``b""`` at the end. May switch."""
+        """Return what is buffered, or what one recv brings, ``size`` bytes at most; ``b""`` at the end. May switch."""
         if size == 0:
             return b""
         buffer = self.buffer
@@ -86,7 +86,7 @@ class SocketReader:
         return buffer
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return ``size`` bytes, fewer only at the end of the stream; everything up to the end without ``size``. May switch."""
+        """Return ``size`` bytes, fewer only at the end of the stream; without ``size``, all of it. May switch."""
         if size is None or size < 0:
             size = -1
         part = self.read1(size)

@@ -40,7 +40,7 @@ def server_environ(scheme: str, *, multiprocess: bool, extra: dict[str, Any] | N
 def connection_environ(base: Environ, local: Any, peer: Any) -> Environ:
     """``base`` with the addresses of one connection, as ``getsockname`` and ``getpeername`` give them.
 
-    A Unix socket has no host and port: SERVER_NAME is ``localhost`` and REMOTE_ADDR is empty, as behind a proxy that says nothing.
+    A Unix socket has no host and port: SERVER_NAME is ``localhost`` then, and REMOTE_ADDR is empty.
     """
     environ = base.copy()
     if isinstance(local, tuple):

@@ -9,7 +9,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 
 __all__ = ["FileWrapper", "ReadableFile"]
 
@@ -43,17 +43,18 @@ class FileWrapper:
         if close is not None:
             close()
 
-    def system_file(self) -> tuple[BinaryIO, int, int] | None:
-        """(file, offset, bytes to the end) if the file is a regular one that the system can send by itself, else None."""
+    def system_file(self) -> tuple[int, int, int] | None:
+        """(fd, offset, bytes to the end) if it is a regular file that the system can send by itself, else None."""
         file = self.file
         # Only where fileno and the bytes that read() gives are the same thing: not a GzipFile, not a text file.
         if not isinstance(file, (io.BufferedReader, io.BufferedRandom, io.FileIO)):
             return None
         try:
-            info = os.fstat(file.fileno())
+            fd = file.fileno()
+            info = os.fstat(fd)
             offset = file.tell()
         except (OSError, ValueError):
             return None
         if not stat.S_ISREG(info.st_mode):
             return None
-        return cast(BinaryIO, file), offset, max(0, info.st_size - offset)
+        return fd, offset, max(0, info.st_size - offset)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: read a head, run the app, answer, and again. Knows one connection, not how it was accepted.
+"""HTTP/1.1 on one connection: read a head, run the app, answer, and again. Knows nothing of how it was accepted.
 
 `HttpProtocol.handle` loops over `HttpProtocol.handle_one_request`. Whatever waits for the peer here does so under
 ``deadline``, which the server's sweep looks at: a timer for each wait would cost more than the wait.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import enum
 import logging
-import socket
-import struct
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from greenserve._originals import monotonic
 from greenserve.core.waiters import sleep
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
 
 Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase", "abort"]
+__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase"]
 
 log = logging.getLogger("greenserve.wsgi")
 
@@ -51,7 +48,6 @@ _MAX_DRAIN = 65536
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1 << 20
 
-_FILE_PIECE = 1 << 18
 _PIECE = 65536  # bytes sent before the write deadline is set anew
 
 
@@ -76,6 +72,9 @@ class Phase(enum.Enum):
     CLOSING = enum.auto()  # no more requests are read
     TAKEN = enum.auto()  # the app has taken the socket over
 
+
+_NO_BODY = BodyKind.NONE
+_NO_FRAMING = Framing(BodyKind.NONE, 0, False, False, None, "")
 
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
@@ -123,6 +122,7 @@ class HttpProtocol:
         "environ",
         "idle_since",
         "is_1_1",
+        "method",
         "phase",
         "response",
         "rfile",
@@ -141,6 +141,8 @@ class HttpProtocol:
         self.idle_since = monotonic()
         self.can_sendfile = server.can_sendfile
         self.served = 0
+        self.method = ""  # of the request that runs
+        self._framing = _NO_FRAMING
         self._unparked = 0
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
@@ -152,7 +154,6 @@ class HttpProtocol:
     def forget(self) -> None:
         """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
         self._head = b""  # the last head, byte for byte; what follows from it is in the next two
-        self._framing: Framing | None = None
         self._template: Environ | None = None
         self._environ: Environ | None = None  # what all requests of this connection have in common
         self.is_1_1 = True
@@ -172,11 +173,12 @@ class HttpProtocol:
     def handle_one_request(self) -> Next:
         """Read one request, run the app, and answer. May switch."""
         rfile = self.rfile
+        server = self.server
         if not rfile.buffer:
             self.phase = _IDLE
-            self.deadline = monotonic() + self.server.idle_timeout(self)
-            # Park first, then read: between two requests there is nearly never something to read, and finding that out
-            # costs as much as a request's parsing.
+            self.deadline = monotonic() + (server.keep_alive if self.served else server.head_timeout)
+            # Park first, then read: between two requests there is nearly never something to read, and finding that
+            # out costs as much as parsing the request.
             self.conn.wait_readable()
             if not rfile.fill():
                 return _CLOSE
@@ -187,38 +189,30 @@ class HttpProtocol:
                 self._unparked = 0
                 sleep(0)
         self.phase = _HEAD
-        try:
-            template = self._template if rfile.buffer == self._head else None
-            if template is not None:
-                rfile.buffer = b""
-                environ = template.copy()
-            else:
-                head_environ = self._read_head()
-                if head_environ is None:
-                    return _CLOSE
-                environ = head_environ
-        except BadRequest as exc:
-            return self._refuse(exc)
+        if rfile.buffer == self._head:
+            # The same bytes again mean the same request again.
+            rfile.buffer = b""
+            environ = self._template.copy()  # type: ignore[union-attr]  # it goes with _head
+        else:
+            try:
+                found = self._read_head()
+            except BadRequest as exc:
+                return self._refuse(exc)
+            if found is None:
+                return _CLOSE
+            environ = found
         self.phase = _RUNNING
         self.deadline = _NEVER
-        return self._run(environ)
-
-    def _run(self, environ: Environ) -> Next:
-        server = self.server
-        framing = self._framing
-        assert framing is not None
-        started = monotonic() if server.access_log is not None else 0.0
-        server.requests += 1
         self.environ = environ
-        body: Body | None = None
-        if framing.body is not BodyKind.NONE:
-            body = self.body = self._make_body(framing)
-            environ["wsgi.input"] = environ["eventlet.input"] = Input(self, body)
-        posthooks: list[Posthook] = []
-        environ["eventlet.posthooks"] = posthooks
-        response = self.response = Response(
-            self, environ["REQUEST_METHOD"], framing.keep_alive and server.keep_alive > 0
-        )
+        framing = self._framing
+        if framing.body is not _NO_BODY:
+            self.body = self._make_body(framing)
+            environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
+        environ["eventlet.posthooks"] = posthooks = []
+        server.requests += 1
+        response = self.response = Response(self, framing.keep_alive and server.keep_alive > 0)
+        access_log = server.access_log
+        started = monotonic() if access_log is not None and access_log.enabled else 0.0
         try:
             response.execute(server.app, environ)
         except BaseException as exc:
@@ -226,25 +220,29 @@ class HttpProtocol:
             if not isinstance(exc, Exception):
                 raise
         if started:
-            server.log_access(self, environ, response, monotonic() - started)
+            server.log_access(environ, response, monotonic() - started)
         if posthooks:
             _run_posthooks(posthooks, environ)
-        self.response = self.environ = self.body = None
+        self.response = self.environ = None
         if self._hijacked is not None:
             return Next.UPGRADED
+        self.idle_since = monotonic()
+        self.served += 1
+        if response.ended and response.keep_alive and self.body is None:
+            return _KEEP_ALIVE
+        return self._end_of_request(response)
+
+    def _end_of_request(self, response: Response) -> Next:
+        """See to what the usual request does not have: a body left over, an answer cut short, a last answer. May switch."""
+        body, self.body = self.body, None
         if not response.ended:
             self._abort()
             return _CLOSE
         if body is not None and not body.finished:
-            if not response.keep_alive:
-                self._linger()
-                return _CLOSE
             self.deadline = monotonic() + self.server.body_timeout
-            if not body.discard(_MAX_DRAIN):
+            if not response.keep_alive or not body.discard(_MAX_DRAIN):
                 self._linger()
                 return _CLOSE
-        self.idle_since = monotonic()
-        self.served += 1
         if response.keep_alive:
             return _KEEP_ALIVE
         if self.rfile.buffer:
@@ -284,6 +282,7 @@ class HttpProtocol:
         text, block = split_head(buffer, 0, end, limits)
         rfile.buffer = buffer[end:]
         line = parse_request_line(text)
+        self.method = line.method
         self.is_1_1 = line.version == "HTTP/1.1" and not server.is_1_0_only
         fields = parse_fields(block, limits, server.keep_underscores)
         framing = frame_request(line, fields.variables, server.allow_connect)
@@ -297,7 +296,6 @@ class HttpProtocol:
             framing = framing._replace(keep_alive=False)
         self._framing = framing
         if framing.body is BodyKind.NONE and end == len(buffer):
-            # The same bytes again mean the same request again.
             self._head = buffer
             self._template = environ.copy()
         else:
@@ -325,38 +323,45 @@ class HttpProtocol:
 
     # What a response asks -----------------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """Send all of ``data``. May switch.
+    def send(self, data: bytes, now: float) -> None:
+        """Send all of ``data``. ``now`` is the monotonic time. May switch.
 
         Raises:
             ClientGone: The client has left, or took nothing for ``write_timeout``.
         """
         if self._hijacked is not None:
             raise ClientGone("the connection was taken over by the app")
-        timeout = self.server.write_timeout
-        self.deadline = monotonic() + timeout
+        self.deadline = now + self.server.write_timeout
         try:
             if len(data) <= _PIECE:
                 self.conn.send(data)
             else:
                 view = memoryview(data)
                 for start in range(0, len(data), _PIECE):
-                    self.deadline = monotonic() + timeout
+                    self.deadline = monotonic() + self.server.write_timeout
                     self.conn.send(view[start : start + _PIECE])
         except (ConnectionError, ClosedWhileWaiting) as exc:
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
-            raise ClientGone(f"the client took nothing for {timeout} s") from exc
+            raise ClientGone(f"the client took nothing for {self.server.write_timeout} s") from exc
         self.deadline = _NEVER
 
-    def send_from_file(self, file: BinaryIO, offset: int, count: int) -> int:
+    def send_parts(self, head: bytes, body: bytes, now: float) -> None:
+        """Send ``head`` and ``body``, in one piece unless copying costs more than another system call. May switch."""
+        if len(body) <= _PIECE:
+            self.send(head + body, now)
+        else:
+            self.send(head, now)
+            self.send(body, now)
+
+    def send_from_file(self, fd: int, offset: int, count: int) -> int:
         """Let the system send ``count`` bytes of a regular file, and return how many there were. May switch."""
         sent = 0
         timeout = self.server.write_timeout
         try:
             while sent < count:
                 self.deadline = monotonic() + timeout
-                part = self.conn.sendfile(file, offset + sent, min(count - sent, _FILE_PIECE))
+                part = self.conn.sendfile_some(fd, offset + sent, count - sent)
                 if not part:
                     break  # the file has become shorter
                 sent += part
@@ -397,7 +402,7 @@ class HttpProtocol:
         """Send ``100 Continue`` if the client waits for it and no answer has begun. May switch."""
         fields, self.continue_fields = self.continue_fields, None
         if fields is not None and self.response is not None and not self.response.head_sent:
-            self.send(b"HTTP/1.1 100 Continue\r\n%b\r\n" % fields)
+            self.send(b"HTTP/1.1 100 Continue\r\n%b\r\n" % fields, monotonic())
 
     def set_continue_fields(self, headers: list[tuple[str, str]], capitalize_names: bool) -> None:
         """Send these fields with the ``100 Continue`` that is still to come."""
@@ -410,7 +415,7 @@ class HttpProtocol:
         No effect for HTTP/1.0, which knows no informational responses, or once the answer has begun.
         """
         if self.is_1_1 and self.response is not None and not self.response.head_sent:
-            self.send(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % serialize_fields(headers))
+            self.send(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % serialize_fields(headers), monotonic())
 
     # Taking over --------------------------------------------------------------------------------------------------
 
@@ -451,7 +456,7 @@ class HttpProtocol:
         log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
         self.server.refused += 1
         self.phase = Phase.CLOSING
-        self.send(error_page(exc.status, str(exc), now_date()))
+        self.send(error_page(exc.status, str(exc), now_date()), monotonic())
         self._linger()
         return _CLOSE
 
@@ -484,7 +489,7 @@ class HttpProtocol:
         response.head_sent = True
         response.status = status
         try:
-            self.send(error_page(status, reason, now_date()))
+            self.send(error_page(status, reason, now_date()), monotonic())
             response.ended = True
         except ClientGone as gone:
             log.debug("%s: the client left: %s", self.describe_request(), gone)
@@ -492,7 +497,7 @@ class HttpProtocol:
     def _abort(self) -> None:
         """End the connection so that the client can't take what it got for the whole answer."""
         self.phase = Phase.CLOSING
-        abort(self.conn)
+        self.conn.abort()
 
     def _linger(self) -> None:
         """Stop sending, and let a client that is still sending stop and read the answer. May switch."""
@@ -501,19 +506,12 @@ class HttpProtocol:
         rfile.buffer = b""
         self.deadline = monotonic() + _LINGER_SECONDS
         try:
-            self.conn.shutdown(socket.SHUT_WR)
+            self.conn.shutdown_write()
             left = _LINGER_BYTES
             while left > 0 and (piece := rfile.read1()):
                 left -= len(piece)
         except (OSError, Expired) as exc:
             log.debug("connection from %s ended: %s", self.address, exc)
-
-
-def abort(conn: GreenSocket) -> None:
-    """Close ``conn`` with a reset, so that nobody takes what was sent so far for all there is."""
-    with suppress(OSError):  # it may be closed already, and a Unix socket has no such option
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    conn.close()
 
 
 class _BodySource:

@@ -10,18 +10,9 @@ import logging
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
+from greenserve._originals import monotonic
 from greenserve.errors import ResponseError
-from greenserve.http.date import date_line
-from greenserve.http.response import (
-    LAST_CHUNK,
-    ResponseFields,
-    body_allowed,
-    capitalize,
-    check_fields,
-    chunk,
-    parse_status,
-    status_line,
-)
+from greenserve.http.response import LAST_CHUNK, ResponseHead, capitalize, check_head, chunk
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.run import Run
 
@@ -35,7 +26,7 @@ log = logging.getLogger("greenserve.wsgi")
 # Below this a file is cheaper to read than to send by a system call of its own.
 _MIN_SENDFILE = 16384
 
-# Up to this size a body is copied behind its head, so that both leave in one segment and one system call.
+# Up to this size a body is copied behind its head, so that both leave in one system call.
 _MAX_JOINED = 65536
 
 
@@ -48,8 +39,11 @@ class Body(enum.Enum):
     CLOSE = enum.auto()  # by the end of the connection: HTTP/1.0 without a length
 
 
+# Looking a member up on its class costs more than all the rest of a small answer's framing.
+_NONE = Body.NONE
 _LENGTH = Body.LENGTH
 _CHUNKED = Body.CHUNKED
+_CLOSE = Body.CLOSE
 
 
 class Response(Run):
@@ -58,26 +52,22 @@ class Response(Run):
     Attributes:
         keep_alive: Whether the connection goes on after this answer. The head says so, once it is sent.
         status: As the app gave it, or ``""``.
-        fields: The app's, checked.
+        head: Status and fields, checked; None until the app has called ``start_response``.
         sent: Bytes of the body that were handed to the system.
         ended: The whole answer was sent.
     """
 
-    __slots__ = ("_body", "_left", "_method", "_protocol", "ended", "fields", "keep_alive", "sent", "status")
+    __slots__ = ("_body", "_left", "_protocol", "ended", "head", "keep_alive", "sent", "status")
 
-    fields: ResponseFields
-
-    def __init__(self, protocol: HttpProtocol, method: str, keep_alive: bool) -> None:
+    def __init__(self, protocol: HttpProtocol, keep_alive: bool) -> None:
         self.started = False
         self.head_sent = False
         self.ended = False
         self.keep_alive = keep_alive
         self.status = ""
+        self.head: ResponseHead | None = None
         self.sent = 0
         self._protocol = protocol
-        self._method = method
-        self._body = Body.NONE
-        self._left = 0  # with a length: how many bytes of it are still owed
 
     def start(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Check and keep status and fields.
@@ -90,8 +80,7 @@ class Response(Run):
             raise TypeError(f"the response's headers must be a list of (name, value), not {type(headers).__name__}")
         if self._protocol.server.capitalize_response_headers:
             headers = [(capitalize(name), value) for name, value in headers]
-        parse_status(status)
-        self.fields = check_fields(headers)
+        self.head = check_head(status, headers)
         self.status = status
 
     def write(self, block: bytes) -> None:
@@ -102,19 +91,14 @@ class Response(Run):
             ResponseError: ``start_response`` was not called.
         """
         protocol = self._protocol
+        now = monotonic()
         if self.head_sent:
             data = self._frame(block)
             if data:
-                protocol.send(data)
-            return
-        head = self._make_head(None)
-        data = self._frame(block)
-        self.head_sent = True
-        if len(data) <= _MAX_JOINED:
-            protocol.send(head + data)
+                protocol.send(data, now)
         else:
-            protocol.send(head)
-            protocol.send(data)
+            head = self._make_head(None, now)
+            protocol.send_parts(head, self._frame(block), now)
 
     def finish(self, block: bytes) -> None:
         """Send ``block`` as the last one, behind the head if that has not been sent. May switch.
@@ -124,23 +108,24 @@ class Response(Run):
             ResponseError: ``start_response`` was not called.
         """
         protocol = self._protocol
+        now = monotonic()
         if not self.head_sent:
-            head = self._make_head(len(block))
-            data = self._frame(block)
-            self.head_sent = True
-            if self._body is _CHUNKED:
-                data += LAST_CHUNK
-            if len(data) <= _MAX_JOINED:
-                protocol.send(head + data)
-            else:
-                protocol.send(head)
-                protocol.send(data)
-        elif self._body is _CHUNKED:
-            protocol.send(chunk(block) + LAST_CHUNK if block else LAST_CHUNK)
-            self.sent += len(block)
+            head = self._make_head(len(block), now)
+            body = self._body
+            if body is _LENGTH and len(block) == self._left <= _MAX_JOINED:
+                # The usual answer: one piece, one system call.
+                self._left = 0
+                self.sent = len(block)
+                protocol.send(head + block, now)
+                self.ended = True
+                return
+            protocol.send_parts(head, self._frame(block), now)
         elif block:
-            self.write(block)
-        if self._body is _LENGTH and self._left:
+            protocol.send(self._frame(block), now)
+        body = self._body
+        if body is _CHUNKED:
+            protocol.send(LAST_CHUNK, now)
+        elif body is _LENGTH and self._left:
             # The client would take the next response for the rest of this one.
             log.error(
                 "the app's body for %s is %d bytes shorter than its Content-Length; closing the connection",
@@ -157,18 +142,18 @@ class Response(Run):
         found = wrapper.system_file()
         if found is None or self.head_sent or not protocol.can_sendfile:
             return False
-        file, offset, count = found
-        length = self.fields.has_length
+        fd, offset, count = found
+        answer = self.head
+        if answer is None or not answer.has_content or protocol.method == "HEAD":
+            return False
+        length = answer.fields.has_length
         if length is not None:
             count = min(count, length)
-        if count < _MIN_SENDFILE or not body_allowed(self._method, parse_status(self.status)):
+        if count < _MIN_SENDFILE:
             return False
-        head = self._make_head(count)
-        if self._body is not _LENGTH:
-            return False
-        self.head_sent = True
-        protocol.send(head)
-        sent = protocol.send_from_file(file, offset, count)
+        now = monotonic()
+        protocol.send(self._make_head(count, now), now)
+        sent = protocol.send_from_file(fd, offset, count)
         self.sent += sent
         self._left -= sent
         self.finish(b"")
@@ -196,22 +181,24 @@ class Response(Run):
             self._left -= size
             self.sent += size
             return block
-        if body is Body.NONE:
+        if body is _NONE:
             return b""
         self.sent += len(block)
         return chunk(block) if body is _CHUNKED else block
 
-    def _make_head(self, length: int | None) -> bytes:
-        """The head as bytes. ``length`` is that of the whole body, where it is known."""
-        if not self.started:
+    def _make_head(self, length: int | None, now: float) -> bytes:
+        """The head as bytes, which the caller sends at once. ``length`` is that of the whole body, where it is known."""
+        answer = self.head
+        if answer is None:
             raise ResponseError("the app answered without calling start_response first")
-        protocol = self._protocol
-        fields = self.fields
-        lines = fields.lines
-        code = parse_status(self.status)
+        self.head_sent = True
+        lines, _, has_content, fields = answer
         own_length = fields.has_length
+        protocol = self._protocol
+        if self.keep_alive and not protocol.may_go_on():
+            self.keep_alive = False
         extra = b""
-        if body_allowed(self._method, code):
+        if has_content and protocol.method != "HEAD":
             if own_length is not None:
                 self._body = _LENGTH
                 self._left = own_length
@@ -223,25 +210,21 @@ class Response(Run):
                 self._body = _CHUNKED
                 extra = b"Transfer-Encoding: chunked\r\n"
             else:
-                self._body = Body.CLOSE
+                self._body = _CLOSE
                 self.keep_alive = False
-        elif code == 205:
-            # RFC 9110 section 15.3.6: no content, and the client must be told so.
-            lines = _without_length(lines) if own_length else lines
-            extra = b"Content-Length: 0\r\n" if own_length != 0 else b""
-        elif own_length is not None and code == 204:
-            lines = _without_length(lines)  # RFC 9110 section 8.6: never in a 204
-        elif own_length is None and length and self._method == "HEAD":
-            extra = b"Content-Length: %d\r\n" % length
-        if self.keep_alive and not protocol.may_go_on():
-            self.keep_alive = False
+        else:
+            self._body = _NONE
+            if not has_content:
+                lines, extra = _without_content(answer)
+            elif own_length is None and length:
+                extra = b"Content-Length: %d\r\n" % length
         if not self.keep_alive:
             extra += b"Connection: close\r\n"
         elif not protocol.is_1_1:
             extra += b"Connection: keep-alive\r\n"
         if not fields.has_date:
-            extra += date_line()
-        return status_line(self.status) + lines + extra + b"\r\n"
+            extra += protocol.server.date_line(now)
+        return b"%b%b\r\n" % (lines, extra)
 
 
 def _collected(blocks: Iterable[bytes], minimum: int) -> Iterator[bytes]:
@@ -259,6 +242,14 @@ def _collected(blocks: Iterable[bytes], minimum: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _without_length(lines: bytes) -> bytes:
-    kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
-    return b"\r\n".join(kept)
+def _without_content(answer: ResponseHead) -> tuple[bytes, bytes]:
+    """The lines of an answer whose status allows no content, and those to add."""
+    length = answer.fields.has_length
+    if answer.code == 304 or (length is None and answer.code == 204):
+        return answer.lines, b""
+    # RFC 9110 sections 8.6 and 15.3.6: no length in a 204; a 205 must say that it is empty.
+    lines = answer.lines
+    if length is not None:
+        kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
+        lines = b"\r\n".join(kept)
+    return lines, b"Content-Length: 0\r\n" if answer.code == 205 else b""

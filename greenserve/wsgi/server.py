@@ -13,10 +13,12 @@ from typing import Any, TextIO
 
 from greenlet import greenlet
 
-from greenserve._originals import monotonic
+from greenserve._originals import monotonic, wall_time
 from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
+from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, sleep
 from greenserve.errors import ContentTooLarge
+from greenserve.http.date import date_line
 from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
@@ -24,7 +26,7 @@ from greenserve.settings import SETTINGS
 from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
-from greenserve.wsgi.protocol import HttpProtocol, Phase, abort
+from greenserve.wsgi.protocol import HttpProtocol, Phase
 from greenserve.wsgi.response import Response
 from greenserve.wsgi.run import WSGIApp
 
@@ -53,7 +55,10 @@ class Server:
 
     Attributes:
         connections: The open connections.
-        requests: Requests whose app was run. ``refused`` were answered with an error of ours, ``failed`` by a failed app.
+        access_log: Where requests are logged, or None.
+        requests: Requests whose app was run.
+        refused: Requests that were answered with an error of ours instead.
+        failed: Requests whose app raised.
         stopping: A stop has begun: no answer keeps its connection alive any more.
     """
 
@@ -104,7 +109,7 @@ class Server:
         self.keep_underscores = keep_underscores
         self.log_x_forwarded_for = log_x_forwarded_for
         self.can_sendfile = True
-        self._access_log = _access_log(log, log_format) if log_output else None
+        self.access_log = _access_log(log, log_format) if log_output else None
         self.environ: Environ = server_environ("http", multiprocess=multiprocess, extra=environ)
         self.environ.setdefault("wsgi.file_wrapper", FileWrapper)
 
@@ -125,6 +130,8 @@ class Server:
         self._ended = WaitQueue()
         self.ended = False
         self._hub = get_hub()
+        self._date_line = b""
+        self._date_until = 0.0
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -133,14 +140,14 @@ class Server:
         for listener in self.listeners:
             listener.settimeout(None)
             if listener.family in (socket.AF_INET, socket.AF_INET6):
-                # Linux hands it down to the connections. An answer leaves in one piece anyway; waiting for more only delays it.
+                # Linux hands it down to the connections. An answer leaves in one piece anyway.
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._acceptors.append(spawn(self._accept, listener))
             log.info("listening on %s", _describe(listener))
         self._sweeper = spawn(self._sweep)
 
     def serve_forever(self) -> None:
-        """Serve until somebody calls `stop`. Ctrl-C and SystemExit in a green thread stop gracefully too. May switch."""
+        """Serve until somebody calls `stop`. Ctrl-C, or SystemExit in a green thread, is a graceful stop. May switch."""
         if not self._acceptors:
             self.start()
         timeout: float | None = None
@@ -221,7 +228,7 @@ class Server:
         for thread in self._acceptors:
             thread.kill()
         for protocol, thread in cut:
-            abort(protocol.conn)
+            protocol.conn.abort()
             kill(thread)
 
     # Connections ----------------------------------------------------------------------------------------------------
@@ -272,10 +279,6 @@ class Server:
         while len(self.connections) >= self.max_size and not self.stopping:
             self._room.wait()
 
-    def idle_timeout(self, protocol: HttpProtocol) -> float:
-        """For how many seconds ``protocol`` may wait for its next request's first byte."""
-        return self.keep_alive if protocol.served else self.head_timeout
-
     def set_idle(self, protocol: HttpProtocol) -> None:
         """Let a stop cut ``protocol`` off without waiting for it."""
         self._expendable.add(protocol)
@@ -295,21 +298,21 @@ class Server:
 
     # What protocols ask ---------------------------------------------------------------------------------------------
 
-    @property
-    def access_log(self) -> AccessLog | None:
-        """Where to log a request, or None when its line would go nowhere."""
-        access_log = self._access_log
-        return access_log if access_log is not None and access_log.enabled else None
-
-    def log_access(self, protocol: HttpProtocol, environ: Environ, response: Response, seconds: float) -> None:
+    def log_access(self, environ: Environ, response: Response, seconds: float) -> None:
         """Log one request that was answered after ``seconds``."""
         client = environ["REMOTE_ADDR"] or "-"
         if self.log_x_forwarded_for and (forwarded := environ.get("HTTP_X_FORWARDED_FOR")):
             client = f"{forwarded},{client}"
-        lines = response.fields.lines if response.started else b""
-        access_log = self.access_log
-        if access_log is not None:
-            access_log.write(Record(client, environ, response.status, lines, response.sent, seconds))
+        lines = b"" if response.head is None else response.head.fields.lines
+        if self.access_log is not None:
+            self.access_log.write(Record(client, environ, response.status, lines, response.sent, seconds))
+
+    def date_line(self, now: float) -> bytes:
+        """The Date field's line. ``now`` is the monotonic time: reading one clock for each answer is enough."""
+        if now >= self._date_until:
+            self._date_line = date_line()
+            self._date_until = now + 1.0 - wall_time() % 1.0
+        return self._date_line
 
     def describe_failure(self, exc: BaseException) -> str:
         """What a client is told when the app has failed: nothing about it, unless ``debug`` was asked for."""
@@ -343,7 +346,9 @@ def server(
     capitalize_response_headers: bool = False,
     **settings: Any,
 ) -> None:
-    """Serve ``site`` on the listening socket ``sock`` until stopped. eventlet's keywords, and those of `Server`. May switch.
+    """Serve ``site`` on the listening socket ``sock`` until stopped. May switch.
+
+    The keywords are eventlet's, and those of `Server`.
 
     Args:
         sock: What `greenserve.listen` returns, or several of those.
