@@ -29,7 +29,8 @@ log = logging.getLogger("greenserve.core")
 
 T = TypeVar("T")
 
-# Making a green thread's wait queue is rare (most are never waited for) and the only step here that two OS threads may race for.
+# Making a green thread's wait queue is rare, since most are never waited for, and the only step here that two OS
+# threads may race for.
 _queue_lock = allocate_lock()
 
 

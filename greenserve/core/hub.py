@@ -3,8 +3,8 @@
 Everything that is to run is a `Handle` in one queue, `Hub.ready`. Appending to it is one atomic step, so that other
 OS threads and signal handlers use the same path as green code: append, and if the hub is inside its poll, poke it.
 
-Two threads can't miss each other: the hub says that it polls *before* it looks at the queue for the last time, the other
-side appends *before* it looks whether the hub polls.
+Two threads can't miss each other: the hub says that it polls *before* it looks at the queue for the last time, and the
+other side appends *before* it looks whether the hub polls.
 
 Facts about signals (CPython's signal module): the handler written in Python runs in the main thread, between two
 bytecodes or inside a poll that the signal interrupted; poll is then resumed (PEP 475) unless the handler raised. A
@@ -33,7 +33,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from greenserve._originals import get_ident, monotonic, os_close, os_pipe, os_read, os_write, thread_local
 from greenserve.core.poller import Backend, Poller, Source, make_backend
 from greenserve.core.report import describe_parked
-from greenserve.core.timers import Handle, Timers
+from greenserve.core.timers import Handle, Timer, Timers
 from greenserve.errors import ClosedWhileWaiting, DeadlockError, HubError
 
 __all__ = ["Hub", "get_hub", "has_hub", "in_main_thread", "thread_state", "use_hub"]
@@ -43,6 +43,13 @@ log = logging.getLogger("greenserve.core")
 # While green threads keep each other busy, fds and deadlines get their turn at least this often, in seconds.
 # A poll costs as much as a switch, so one for each round would double the cost of a busy program.
 _POLL_INTERVAL = 0.0005
+
+# The system's own limit is 24 days for some selectors. Whoever sleeps longer costs one idle round a day.
+_LONGEST_POLL = 86400.0
+
+# Before a deadlock is reported, others get this long, in seconds: a native thread that was started a moment ago has
+# run no Python yet, and nothing tells of it.
+_DEADLOCK_GRACE = 0.05
 
 _CLOSED_TEXT = "closed by another green thread while this one waited on it"
 
@@ -54,6 +61,7 @@ class Hub:
         ready: What runs next, in order. Append through `schedule` alone.
         timers: What runs at a deadline, in seconds of `time.monotonic`.
         poller: What runs when an fd is ready.
+        native_calls: How many calls in native threads will wake green threads of this hub. Changed in this thread only.
         now: The monotonic time when the hub last looked, in seconds. Cheap, and at most one round old.
         main: The greenlet that gets KeyboardInterrupt, SystemExit and DeadlockError.
         greenlet: The hub's own greenlet, parent of every green thread.
@@ -67,14 +75,14 @@ class Hub:
         self.poller = Poller(backend if backend is not None else make_backend(_chosen_backend()))
         self.now = monotonic()
         self.closed = False
+        self.native_calls = 0
         self._polling = False
         self._wakeable = False  # somebody outside may hold our call_soon_threadsafe
         self._wake_read, self._wake_write = os_pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._wake_source = self.poller.source(self._wake_read)
-        self._drain = Handle(self._on_poke)
-        self._wake_source.readers.append(self._drain)
+        self._wake_source.readers.append(Handle(self._on_poke))
         self.poller.want(self._wake_source, 1)
         self.greenlet = greenlet(self._run, self.main)
         self.switch: Callable[[], Any] = self.greenlet.switch
@@ -96,9 +104,15 @@ class Hub:
 
     def call_at(self, deadline: float, function: Callable[..., Any], *args: Any) -> Handle:
         """Run ``function(*args)`` in the hub once ``deadline``, in monotonic seconds, is over. This thread only."""
-        handle = Handle(partial(function, *args) if args else function)
-        self.timers.add(deadline, handle)
+        handle = Timer(self.timers, partial(function, *args) if args else function)
+        self.add_timer(deadline, handle)
         return handle
+
+    def add_timer(self, deadline: float, handle: Handle) -> None:
+        """Run ``handle`` once ``deadline``, in monotonic seconds, is over. This thread only, or a signal handler."""
+        self.timers.add(deadline, handle)
+        if self._polling:
+            self._poke()  # a signal handler interrupted the poll, which does not know of this deadline
 
     def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> Handle:
         """Run ``function(*args)`` in the hub in ``delay`` seconds. This thread only."""
@@ -119,32 +133,31 @@ class Hub:
 
     def close_source(self, source: Source) -> None:
         """Forget an fd before it is closed, and raise `ClosedWhileWaiting` in all who wait on it. From any thread."""
-        for handle in source.close():
-            self._fail(handle, ClosedWhileWaiting(errno.EBADF, _CLOSED_TEXT))
+        if source.close():
+            self.call_soon(self._tell_closed, source)
 
     def interrupt(self, source: Source, exc: BaseException) -> None:
         """Raise ``exc`` in all who wait on ``source`` now. This thread only."""
-        waiting = source.waiters()
-        source.readers.clear()
-        source.writers.clear()
-        for handle in waiting:
-            self._fail(handle, exc)
+        for handle in source.take_waiters():
+            self.call_soon(_raise_in, handle, exc)
 
-    def _fail(self, handle: Handle, exc: BaseException) -> None:
-        # A handle that is a callback and no waiter is run as it is: it finds out by itself.
-        parked = getattr(handle.fire, "__self__", None)
-        if isinstance(parked, greenlet):
-            handle.fire = partial(parked.throw, exc)
-        self.schedule(handle)
+    def _tell_closed(self, source: Source) -> None:
+        for handle in source.take_waiters():
+            self.call_soon(_raise_in, handle, ClosedWhileWaiting(errno.EBADF, _CLOSED_TEXT))
 
     # The loop --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        error: BaseException | None = None
         while not self.closed:
             try:
+                if error is not None:
+                    failed, error = error, None
+                    self._handle_error(failed)
+                    del failed
                 self._loop()
             except BaseException as exc:
-                self._handle_error(exc)
+                error = exc
 
     def _loop(self) -> None:
         ready = self.ready
@@ -155,8 +168,12 @@ class Hub:
         while not self.closed:
             # Only what is there now: what these add waits for the next round, after the poll.
             for _ in range(len(ready)):
-                fire = ready.popleft().fire
+                # Not popleft: a signal handler may raise after any call, and what was taken out would be lost.
+                handle = ready[0]
+                fire = handle.fire
+                del ready[0]
                 if fire is not None:
+                    handle.fire = None  # before it runs: whoever waits for it sees that it need not park
                     fire()
             if ready or heap:
                 self.now = now = monotonic()
@@ -169,24 +186,32 @@ class Hub:
                     poller.poll(0, ready)
                     continue
                 deadline = timers.next_deadline()
-                timeout = None if deadline is None else max(0.0, deadline - now)
+                timeout = None if deadline is None else min(max(0.0, deadline - now), _LONGEST_POLL)
             else:
                 timeout = None
             if timeout is None and not self._can_be_woken():
+                self._poll(_DEADLOCK_GRACE)
+                if ready or heap or self._can_be_woken():
+                    continue
                 raise DeadlockError(
-                    "nothing is left that could wake the main greenlet: no timer, no file descriptor, no other thread.\n"
+                    "nothing is left that could wake the main greenlet: no timer, no fd, no other thread.\n"
                     + describe_parked(self.greenlet)
                 )
-            self._polling = True
-            try:
-                # Looking again after saying so is what makes schedule() safe from other threads.
-                poller.poll(0 if ready else timeout, ready)
-            finally:
-                self._polling = False
+            self._poll(timeout)
             self.now = monotonic()
             next_poll = self.now + _POLL_INTERVAL
 
+    def _poll(self, timeout: float | None) -> None:
+        self._polling = True
+        try:
+            # Looking again after saying so is what makes schedule() safe from other threads.
+            self.poller.poll(0 if self.ready else timeout, self.ready)
+        finally:
+            self._polling = False
+
     def _handle_error(self, exc: BaseException) -> None:
+        if not self.closed and not self._wake_source.readers:
+            self._on_poke()  # a signal handler's exception may have come in the middle of it
         if isinstance(exc, GreenletExit):
             return
         if isinstance(exc, Exception) and not isinstance(exc, DeadlockError):
@@ -199,6 +224,7 @@ class Hub:
         """Whether anything but a handle of our own could still end a poll without timeout."""
         return (
             self._wakeable
+            or self.native_calls > 0  # a thread that has only just been started has no frame to be seen by
             or self.poller.is_waiting(besides=self._wake_source)
             or len(sys._current_frames()) > 1  # another native thread of Python's
             or _has_signal_handler()
@@ -214,7 +240,7 @@ class Hub:
     def _on_poke(self) -> None:
         with suppress(BlockingIOError):
             os_read(self._wake_read, 4096)
-        self._wake_source.readers.append(self._drain)
+        self._wake_source.readers.append(Handle(self._on_poke))
 
     def _take_wakeup_fd(self) -> None:
         try:
@@ -249,6 +275,15 @@ class Hub:
     def is_idle(self) -> bool:
         """Whether nothing is scheduled and nobody waits, so that the hub could be replaced."""
         return not self.ready and not len(self.timers) and not self.poller.is_waiting(besides=self._wake_source)
+
+
+def _raise_in(handle: Handle, exc: BaseException) -> None:
+    """Raise ``exc`` where whoever waits for ``handle`` is parked, if it still waits."""
+    parked = getattr(handle.fire, "__self__", None)
+    if isinstance(parked, greenlet):
+        parked.throw(exc)
+    elif handle.fire is not None:
+        handle.fire()  # a callback: it finds out by itself
 
 
 def _root_of(current: greenlet) -> greenlet:
@@ -322,7 +357,7 @@ def _install(hub: Hub) -> Hub:
 
 
 def use_hub(selector: str | None = None) -> None:
-    """Let this OS thread's hub use ``selector``: ``"epoll"``, ``"kqueue"``, ``"poll"``, ``"select"``, or None for the best.
+    """Let this OS thread's hub use ``selector``: "epoll", "kqueue", "poll", "select", or None for the best.
 
     Raises:
         HubError: This system has no such selector, or something already waits on the hub in use.
@@ -346,7 +381,7 @@ _left_behind: list[Hub] = []
 
 
 def _after_fork_in_child() -> None:
-    """Only the greenlet that forked lives on, as the main one. The selector is shared with the parent: make a new one."""
+    """Only the greenlet that forked lives on, as the main one, with a hub and a selector of its own."""
     global _main_thread_id
     _main_thread_id = get_ident()
     if not has_hub():

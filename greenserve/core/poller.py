@@ -3,13 +3,17 @@
 Facts this rests on (Linux epoll(7)):
 
 - epoll forgets an fd when the last copy of its open file is closed, and the kernel hands the number out again
-  at once. While another copy lives (dup, fork), a closed fd stays registered and can't be taken out any more.
+  at once. While another copy lives (dup, fork), a closed fd stays registered and can't be taken out any more: only
+  a new epoll is rid of it.
 - ``EPOLLHUP`` and ``EPOLLERR`` are reported whether asked for or not.
 - Regular files and directories can't be polled at all: EPERM.
 
 What this means for us: what we believe to be registered is a hint, corrected by ENOENT and EEXIST; an owner
 says when its fd is about to be closed (`Source.close`), before the number can be used again; an event that nobody
 waits for is the moment to take the interest back, since a level-triggered poller would report it for ever.
+
+A signal handler may raise after any call here. A waiter is therefore put into its new place before it leaves the old
+one: twice in a queue does no harm, in none it would never be woken.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Protocol
 
 from greenserve._originals import select, selectors
 from greenserve.core.timers import Handle
-from greenserve.errors import HubError
+from greenserve.errors import ClosedWhileWaiting, HubError
 
 __all__ = ["BACKENDS", "READ", "WRITE", "Backend", "Poller", "Source", "make_backend"]
 
@@ -46,7 +50,14 @@ class Backend(Protocol):
 
         Raises:
             OSError: EBADF, or EPERM for a file that is always ready.
+            HubError: This backend can't watch ``fd``.
         """
+
+    def remove(self, fd: int) -> bool:
+        """Take ``fd`` out. False when it was not there. From any OS thread."""
+
+    def renew(self) -> None:
+        """Begin again with nothing registered, if that is what it takes to be rid of a file whose fd is gone."""
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait up to ``timeout`` seconds (None: for ever) and return pairs of fd and events."""
@@ -65,13 +76,6 @@ class EpollBackend:
         self._poll = self._epoll.poll
 
     def update(self, fd: int, old: int, new: int) -> None:
-        if not new:
-            try:
-                self._epoll.unregister(fd)
-            except OSError as exc:
-                if exc.errno not in (errno.ENOENT, errno.EBADF, errno.EPERM):
-                    raise
-            return
         first, second, wrong = self._epoll.register, self._epoll.modify, errno.EEXIST
         if old:
             first, second, wrong = second, first, errno.ENOENT
@@ -81,6 +85,22 @@ class EpollBackend:
             if exc.errno != wrong:
                 raise
             second(fd, new)
+
+    def remove(self, fd: int) -> bool:
+        try:
+            self._epoll.unregister(fd)
+        except ValueError:
+            return False  # it is closed
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.EBADF, errno.EPERM):
+                raise
+            return False
+        return True
+
+    def renew(self) -> None:
+        self._epoll.close()
+        self._epoll = select.epoll()
+        self._poll = self._epoll.poll
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._poll(timeout, _MAX_EVENTS)
@@ -98,12 +118,6 @@ class SelectorBackend:
 
     def update(self, fd: int, old: int, new: int) -> None:
         selector = self._selector
-        if not new:
-            try:
-                selector.unregister(fd)
-            except (KeyError, ValueError, OSError):
-                pass  # it was closed, or never there
-            return
         events = (selectors.EVENT_READ if new & READ else 0) | (selectors.EVENT_WRITE if new & WRITE else 0)
         try:
             selector.register(fd, events)
@@ -112,32 +126,55 @@ class SelectorBackend:
             selector.unregister(fd)
             selector.register(fd, events)
 
-    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+    def remove(self, fd: int) -> bool:
         try:
-            events = self._selector.select(timeout)
-        except (OSError, ValueError) as exc:
-            if isinstance(exc, OSError) and exc.errno != errno.EBADF:
-                raise
-            return self._drop_closed()
+            self._selector.unregister(fd)
+        except (KeyError, ValueError, OSError):
+            return False  # it was closed, or never there
+        return True
+
+    def renew(self) -> None:
+        """These know fds, not files."""
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         return [
             (key.fd, (READ if mask & selectors.EVENT_READ else 0) | (WRITE if mask & selectors.EVENT_WRITE else 0))
-            for key, mask in events
+            for key, mask in self._selector.select(timeout)
         ]
-
-    def _drop_closed(self) -> list[tuple[int, int]]:
-        # select() fails as a whole when one fd was closed behind our back; report that one, so that its waiters see
-        # the error themselves, and the others go on.
-        closed = []
-        for fd in list(self._selector.get_map()):
-            try:
-                select.select([fd], [], [], 0)
-            except (OSError, ValueError):
-                self._selector.unregister(fd)
-                closed.append((fd, READ | WRITE))
-        return closed
 
     def close(self) -> None:
         self._selector.close()
+
+
+class SelectBackend(SelectorBackend):
+    """select(2), which knows only small numbers, and fails as a whole when one of its fds is closed."""
+
+    def __init__(self) -> None:
+        super().__init__("select", selectors.SelectSelector())
+
+    def update(self, fd: int, old: int, new: int) -> None:
+        try:
+            select.select([fd], [], [], 0)
+        except ValueError:
+            raise HubError(f"select can't watch the fd {fd}, which is too large for it: use another selector") from None
+        super().update(fd, old, new)
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        try:
+            return super().poll(timeout)
+        except OSError as exc:
+            if exc.errno != errno.EBADF:
+                raise
+        # Report those that were closed behind our back, so that their waiters see the error, and the others go on.
+        return [(fd, READ | WRITE) for fd in list(self._selector.get_map()) if self._is_closed(fd)]
+
+    def _is_closed(self, fd: int) -> bool:
+        try:
+            select.select([fd], [], [], 0)
+        except OSError:
+            self._selector.unregister(fd)
+            return True
+        return False
 
 
 def _standard(name: str, attribute: str) -> Callable[[], Backend]:
@@ -152,7 +189,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     **({"epoll": EpollBackend} if hasattr(select, "epoll") else {}),
     **({"kqueue": _standard("kqueue", "KqueueSelector")} if hasattr(selectors, "KqueueSelector") else {}),
     **({"poll": _standard("poll", "PollSelector")} if hasattr(selectors, "PollSelector") else {}),
-    "select": _standard("select", "SelectSelector"),
+    "select": SelectBackend,
 }
 
 
@@ -189,30 +226,36 @@ class Source:
         self.writers: list[Handle] = []
         self.closed = False
 
-    def waiters(self) -> list[Handle]:
-        """Everybody who waits, in either direction."""
-        return self.readers + self.writers
-
-    def close(self) -> list[Handle]:
-        """Forget the fd, before it is closed. Returns those who were waiting: the caller tells them. Idempotent."""
-        if self.closed:
-            return []
-        self.closed = True
-        waiting = self.waiters()
+    def take_waiters(self) -> list[Handle]:
+        """Take everybody out who waits, in either direction. In the hub's own OS thread."""
+        waiting = self.readers + self.writers
         self.readers.clear()
         self.writers.clear()
-        self.poller.forget(self)
         return waiting
+
+    def close(self) -> bool:
+        """Forget the fd, before it is closed. True when somebody waits: the caller tells them. From any OS thread."""
+        if self.closed:
+            return False
+        # In this order. Whoever begins to wait meanwhile is either seen here, or sees `closed` in `Poller.want`.
+        self.closed = True
+        self.poller.forget(self)
+        return bool(self.readers or self.writers)
+
+
+def _interest(source: Source) -> int:
+    return (READ if source.readers else 0) | (WRITE if source.writers else 0)
 
 
 class Poller:
     """All fds of one hub. For one OS thread, except `Source.close`, which may come from any."""
 
-    __slots__ = ("backend", "sources")
+    __slots__ = ("_ghosts", "backend", "sources")
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.sources: dict[int, Source] = {}
+        self._ghosts: set[int] = set()  # fds that were reported once though they were not registered
 
     def source(self, fd: int) -> Source:
         """Return the `Source` of ``fd`` for somebody who has not used it before.
@@ -225,7 +268,7 @@ class Poller:
         source = self.sources.get(fd)
         if source is None:
             source = self.sources[fd] = Source(self, fd)
-        elif not source.readers and not source.writers:
+        else:
             # An earlier owner may have closed the number without a word: ask the system anew at the next wait.
             source.mask = 0
         return source
@@ -235,22 +278,27 @@ class Poller:
 
         Raises:
             OSError: EBADF.
+            ClosedWhileWaiting: Another OS thread has closed it just now.
+            HubError: The backend can't watch this fd.
         """
-        wanted = source.mask | direction
+        wanted = direction | _interest(source)
         try:
-            self.backend.update(source.fd, source.mask, wanted)
+            self.backend.update(source.fd, source.mask, source.mask | wanted)
         except PermissionError:
             return False
-        source.mask = wanted
+        source.mask |= wanted
+        if source.closed:
+            self.forget(source)
+            raise ClosedWhileWaiting(errno.EBADF, "closed by another OS thread")
         return True
 
     def forget(self, source: Source) -> None:
-        """Take ``source`` out of the table and out of the system's."""
+        """Take ``source`` out of the table and out of the system's. From any OS thread."""
         if self.sources.get(source.fd) is source:
-            del self.sources[source.fd]
+            self.sources.pop(source.fd, None)
         if source.mask:
             source.mask = 0
-            self.backend.update(source.fd, READ, 0)
+            self.backend.remove(source.fd)
 
     def poll(self, timeout: float | None, ready: deque[Handle]) -> None:
         """Wait up to ``timeout`` seconds, then append one waiter for each fd and direction that is ready to ``ready``.
@@ -261,40 +309,73 @@ class Poller:
         for fd, events in self.backend.poll(timeout):
             source = sources.get(fd)
             if source is None:
-                self.backend.update(fd, READ, 0)
+                self._drop(fd)
                 continue
             idle = 0
             if events & _NOT_WRITE:
-                if source.readers:
-                    ready.append(source.readers.pop(0))
+                readers = source.readers
+                if readers:
+                    ready.append(readers[0])
+                    del readers[0]
                 else:
                     idle = READ
             if events & _NOT_READ:
-                if source.writers:
-                    ready.append(source.writers.pop(0))
+                writers = source.writers
+                if writers:
+                    ready.append(writers[0])
+                    del writers[0]
                 else:
                     idle |= WRITE
             if idle:
-                self._lose_interest(source, idle)
+                self._lose_interest(source, idle, ready)
 
-    def _lose_interest(self, source: Source, idle: int) -> None:
-        kept = source.mask & ~idle
-        if not source.readers and not source.writers and idle == READ | WRITE:
-            kept = 0  # a hang-up is reported whatever the mask: only leaving helps
-        if kept != source.mask:
+    def _lose_interest(self, source: Source, idle: int, ready: deque[Handle]) -> None:
+        old = source.mask
+        # ``old`` is a hint: those who still wait are why something must stay.
+        kept = (old & ~idle) | _interest(source)
+        if not kept:
+            source.mask = 0
+            self._drop(source.fd)
+        elif kept != old:
             try:
-                self.backend.update(source.fd, source.mask, kept)
+                self.backend.update(source.fd, old, kept)
             except OSError:
-                kept = 0  # closed behind our back
+                # Closed behind our back: they see the error themselves.
+                kept = 0
+                ready.extend(source.take_waiters())
             source.mask = kept
+
+    def _drop(self, fd: int) -> None:
+        """Have ``fd`` reported no more."""
+        if self.backend.remove(fd):
+            return
+        # Another OS thread was faster; or it is a closed fd whose file lives on elsewhere, which is reported for ever.
+        if fd not in self._ghosts:
+            self._ghosts.add(fd)
+            return
+        self._ghosts.clear()
+        self.backend.renew()
+        for source in list(self.sources.values()):
+            if source.mask:
+                try:
+                    self.backend.update(source.fd, 0, source.mask)
+                except OSError:
+                    source.mask = 0
 
     def is_waiting(self, besides: Source) -> bool:
         """Whether anybody waits on any fd other than that of ``besides``."""
-        # The list is made in one step: another thread may close a source meanwhile.
-        return any(
-            (source.readers or source.writers) and source is not besides for source in list(self.sources.values())
-        )
+        try:
+            for source in self.sources.values():
+                if (source.readers or source.writers) and source is not besides:
+                    return True
+        except RuntimeError:
+            return True  # another OS thread has closed one meanwhile, and may do more
+        return False
 
     def close(self) -> None:
-        """Release the system's object."""
+        """Release the system's object. Every source is closed then; nobody who waits is told."""
+        for source in self.sources.values():
+            source.closed = True
+            source.mask = 0
+        self.sources.clear()
         self.backend.close()

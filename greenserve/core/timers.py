@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
-__all__ = ["Handle", "Timers"]
+__all__ = ["Handle", "Timer", "Timers"]
 
 # Below this many cancelled entries the heap is never rebuilt: looking costs more than they do.
 _MIN_CANCELLED = 64
@@ -17,7 +17,7 @@ _MIN_CANCELLED = 64
 class Handle:
     """Something that runs once, when its turn comes.
 
-    ``fire`` is the callable, or None once it has been cancelled or has become stale. The hub looks at
+    ``fire`` is the callable, or None once it has run, was cancelled or has become stale. The hub looks at
     ``fire`` at the moment of running, so taking a handle back never has to search a queue for it.
     """
 
@@ -32,8 +32,22 @@ class Handle:
 
     @property
     def pending(self) -> bool:
-        """Whether it was not cancelled. A handle that has run still counts unless its owner took it back."""
+        """Whether it has neither run nor been cancelled."""
         return self.fire is not None
+
+
+class Timer(Handle):
+    """A handle for a `Timers` that may be cancelled without knowing that."""
+
+    __slots__ = ("_timers",)
+
+    def __init__(self, timers: Timers, fire: Callable[[], Any]) -> None:
+        super().__init__(fire)
+        self._timers = timers
+
+    def cancel(self) -> None:
+        """Make sure that it does not run. No effect when it has run."""
+        self._timers.cancel(self)
 
 
 class Timers:
@@ -48,14 +62,22 @@ class Timers:
         # The sequence number breaks ties, so that handles themselves are never compared.
         self.heap: list[tuple[float, int, Handle]] = []
         self._sequence = count()
-        self._cancelled = 0  # how many entries are known to be dead: a hint, exact after each rebuild
+        self._cancelled = 0  # how many entries are known to be dead: a hint, since what is due may be cancelled too
 
     def add(self, deadline: float, handle: Handle) -> None:
-        """Put ``handle`` in the queue."""
+        """Put ``handle`` in the queue.
+
+        Raises:
+            ValueError: ``deadline`` is NaN, which has no place in any order.
+        """
+        if deadline != deadline:  # noqa: PLR0124 - math.isnan costs a call
+            raise ValueError("a deadline of NaN")
         heappush(self.heap, (deadline, next(self._sequence), handle))
 
     def cancel(self, handle: Handle) -> None:
         """Cancel ``handle``. Its entry stays until its deadline, or until half of the entries are dead."""
+        if handle.fire is None:
+            return  # it has run
         handle.fire = None
         self._cancelled += 1
         if self._cancelled > _MIN_CANCELLED and self._cancelled * 2 > len(self.heap):
@@ -67,11 +89,13 @@ class Timers:
         """Append every handle whose deadline is not after ``now`` to ``ready``, the earliest first."""
         heap = self.heap
         while heap and heap[0][0] <= now:
-            handle = heappop(heap)[2]
+            # In this order: a signal handler may raise after any call, and what is in no queue would be lost.
+            handle = heap[0][2]
             if handle.fire is not None:
                 ready.append(handle)
             elif self._cancelled:
                 self._cancelled -= 1
+            heappop(heap)
 
     def next_deadline(self) -> float | None:
         """The earliest deadline that still counts, or None."""

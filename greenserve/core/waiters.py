@@ -10,10 +10,10 @@ took it out owes it its wake-up, so that exactly one of "woken" and "gave up" is
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from greenlet import getcurrent
@@ -27,13 +27,6 @@ from greenserve.errors import ClosedWhileWaiting, HubError
 __all__ = ["NativeWaiter", "WaitQueue", "Waiter", "new_waiter", "sleep", "wait_readable", "wait_writable"]
 
 _CLOSED_TEXT = "the file descriptor is closed"
-
-
-class _TimedOut:
-    """What a waiter's timer passes to the green thread it resumes."""
-
-
-_TIMED_OUT = _TimedOut()
 
 
 def _check_may_park(hub: Hub) -> None:
@@ -77,18 +70,19 @@ class Waiter(Handle):
         """Wait until notified. False when ``timeout`` seconds went by first. Raises what is thrown in. May switch."""
         hub = self.hub
         try:
-            # Whatever resumes this green thread without having notified us meant another wait: that of a finalizer which
-            # came between the making of this waiter and its parking, and had to wait itself.
+            # Whatever resumes this green thread without having notified us meant another wait: that of a finalizer or
+            # a signal handler which came between the making of this waiter and its parking, and had to wait itself.
             if timeout is None:
                 while not self.notified:
                     hub.switch()
                 return True
-            timer = Handle(partial(getcurrent().switch, _TIMED_OUT))
+            timer = Handle(self.fire)
             hub.timers.add(monotonic() + timeout, timer)
             try:
                 while not self.notified:
-                    if hub.switch() is _TIMED_OUT:
+                    if timer.fire is None:
                         return False
+                    hub.switch()
                 return True
             finally:
                 hub.timers.cancel(timer)
@@ -226,27 +220,30 @@ def _wait(source: Source, queue: list[Handle], direction: int, timeout: float | 
     if current is hub.greenlet:
         _check_may_park(hub)
     if source.closed:
-        raise ClosedWhileWaiting(9, _CLOSED_TEXT)
+        raise ClosedWhileWaiting(errno.EBADF, _CLOSED_TEXT)
     handle = Handle(current.switch)
     queue.append(handle)
     try:
         if not source.mask & direction and not source.poller.want(source, direction):
             queue.remove(handle)
-            hub.schedule(handle)  # always ready: give the others a turn and go on
-        if timeout is None:
-            hub.switch()
+            sleep(0)  # always ready: give the others a turn and go on
             return True
-        timer = Handle(partial(current.switch, _TIMED_OUT))
+        # Whoever wakes this one takes it out of the queue. What else resumes it meant another wait, as in Waiter.park.
+        if timeout is None:
+            while handle in queue:
+                hub.switch()
+            return True
+        timer = Handle(current.switch)
         hub.timers.add(monotonic() + timeout, timer)
         try:
-            if hub.switch() is not _TIMED_OUT:
-                return True
+            while handle in queue:
+                if timer.fire is None:
+                    queue.remove(handle)
+                    return False
+                hub.switch()
+            return True
         finally:
             hub.timers.cancel(timer)
-        if handle in queue:
-            queue.remove(handle)
-            return False
-        return True  # both came in the same round
     except BaseException:
         if handle in queue:
             queue.remove(handle)
@@ -272,15 +269,18 @@ def sleep(seconds: float = 0) -> None:
     if seconds > 0:
         hub.timers.add(monotonic() + seconds, handle)
         try:
-            hub.switch()
+            while handle.fire is not None:
+                hub.switch()
         except BaseException:
             hub.timers.cancel(handle)
             raise
         return
-    if seconds != seconds:
+    if seconds != seconds:  # noqa: PLR0124 - math.isnan costs a call
         raise ValueError("sleep for NaN seconds")
     hub.ready.append(handle)
     try:
-        hub.switch()
-    finally:
+        while handle.fire is not None:
+            hub.switch()
+    except BaseException:
         handle.fire = None
+        raise
