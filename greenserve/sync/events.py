@@ -54,7 +54,8 @@ class Event(Generic[T]):
         """
         outcome = _Outcome(result, None if exc is None else _as_exception(exc if isinstance(exc, tuple) else (exc,)))
         current = self._round
-        current.outcomes.append(outcome)  # atomic: list.append
+        if not current.outcomes:
+            current.outcomes.append(outcome)  # atomic: list.append
         if current.outcomes[0] is not outcome:
             raise EventError("send() on an event that was sent already: reset() makes it new")
         current.queue.wake_all()

@@ -63,7 +63,7 @@ class Lock(Semaphore):
         """In a forked child: free, and nobody waits, since those who did stayed in the parent."""
         self._unused = repeat(None, 0)
         self._free[:] = [None]
-        self._queue.clear()
+        self._queue = WaitQueue()
 
 
 class _Hold:
@@ -173,8 +173,7 @@ class RLock:
         """Whether anybody holds it."""
         return _KEY in self._holder
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -205,8 +204,7 @@ class RLock:
     def _at_fork_reinit(self) -> None:
         """In a forked child: free, and nobody waits, since those who did stayed in the parent."""
         self._holder.clear()
-        self._queue.clear()
-        self._claims.clear()
+        self._queue = WaitQueue()
 
 
 class Condition:
