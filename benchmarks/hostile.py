@@ -29,6 +29,9 @@ IDLE_SECONDS = 3.0
 REPORT_TIMEOUT = 60.0
 RECOVERY_TIMEOUT = 10.0
 
+# A method, a coding or a version that the server does not know: RFC 9110 sections 15.6.2 and 15.6.6.
+_DESERVED = frozenset({"501", "505"})
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -82,7 +85,7 @@ class Figures:
         resident_mb: The server's resident memory with the load there, or at its end.
         idle_cpu_percent: Its CPU use while only the load was there; None where the load does not stay.
         errors_logged: Lines at level ERROR, and tracebacks, in its log.
-        server_errors: Answers of 500 and above that the load got.
+        server_errors: Answers of 500 and above that the load got, save 501 and 505, which some of it deserves.
         recovery_seconds: When it answered a new connection, from the end of the load; None if not within 10 s.
     """
 
@@ -219,7 +222,9 @@ def _measure(server: Server, scenario: Scenario, count: int, seconds: float) -> 
             resident_mb=memory.resident / 2**20,
             idle_cpu_percent=idle_cpu_percent,
             errors_logged=running.count_errors(),
-            server_errors=sum(number for status, number in statuses.items() if status >= "500"),
+            server_errors=sum(
+                number for status, number in statuses.items() if status >= "500" and status not in _DESERVED
+            ),
             recovery_seconds=recovery_seconds,
         )
 

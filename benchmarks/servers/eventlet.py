@@ -1,8 +1,7 @@
-"""eventlet's wsgi. As many connections at once as the limit of open files has room for; its default is 1,024."""
+"""eventlet's wsgi. As many connections at once as the limit of open files has room for; by default it is 1,024."""
 
 from __future__ import annotations
 
-import resource
 import socket
 
 import eventlet
@@ -15,9 +14,9 @@ from benchmarks.servers import program
 def serve(host: str, port: int, app: str) -> None:
     listener = eventlet.listen((host, port), backlog=program.BACKLOG)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The rest is for the listener, the hub, and what the app opens.
-    max_size = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
-    eventlet.wsgi.server(listener, apps.load(app, eventlet.sleep), log_output=False, debug=False, max_size=max_size)
+    eventlet.wsgi.server(
+        listener, apps.load(app, eventlet.sleep), log_output=False, debug=False, max_size=program.most_connections()
+    )
 
 
 if __name__ == "__main__":

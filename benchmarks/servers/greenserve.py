@@ -1,4 +1,4 @@
-"""greenserve."""
+"""greenserve. As many connections at once as the limit of open files has room for; by default it is 10,000."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from benchmarks.servers import program
 
 def serve(host: str, port: int, app: str) -> None:
     listener = greenserve.listen((host, port), backlog=program.BACKLOG)
-    greenserve.wsgi.server(listener, apps.load(app, greenserve.sleep), log_output=False)
+    greenserve.wsgi.server(
+        listener, apps.load(app, greenserve.sleep), log_output=False, max_size=program.most_connections()
+    )
 
 
 if __name__ == "__main__":

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import resource
 from collections.abc import Callable
 
 from benchmarks.apps import APPS
 
-__all__ = ["BACKLOG", "run"]
+__all__ = ["BACKLOG", "most_connections", "run"]
 
 BACKLOG = 2048
+
+
+def most_connections() -> int:
+    """Return for how many connections the limit of open files has room, beside what the server and the app open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
 
 
 def run(serve: Callable[[str, int, str], object]) -> None:
