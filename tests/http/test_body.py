@@ -91,6 +91,7 @@ Make = Callable[..., tuple[Body, Trickle]]
         (lambda body: body.readlines(None), CONTENT.splitlines(keepends=True)),
         (lambda body: body.readlines(0), CONTENT.splitlines(keepends=True)),
         (lambda body: body.readlines(5), [b"one\n", b"two\r\n"]),
+        (lambda body: body.readlines(4), [b"one\n"]),
         (list, CONTENT.splitlines(keepends=True)),
         (lambda body: io.BufferedReader(body).read(), CONTENT),
         (lambda body: io.TextIOWrapper(io.BufferedReader(body), newline="").read(), CONTENT.decode()),

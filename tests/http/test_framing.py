@@ -273,6 +273,7 @@ def test_any_other_expectation_is_answered_with_417(expectation):
         ("HTTP/1.1", ["Connection: keep-alive, upgrade", "Upgrade: websocket"], "websocket"),
         ("HTTP/1.1", ["Connection: upgrade", "Upgrade: h2c", "Upgrade: websocket"], "h2c, websocket"),
         ("HTTP/1.1", ["Connection: keep-alive", "Upgrade: websocket"], None),
+        ("HTTP/1.1", ["Connection: close", "Upgrade: websocket"], None),
         ("HTTP/1.1", ["Upgrade: websocket"], None),
         ("HTTP/1.1", ["Connection: upgrade"], None),
         ("HTTP/1.1", ["Connection: upgrade", "Upgrade:"], None),

@@ -273,6 +273,8 @@ def test_what_the_server_goes_by_is_never_spelled_with_an_underscore(name):
         ("A: 3456", Limits(max_field=6)),
         ("A: 1\r\nAccept: */*", Limits(max_field=10)),
         ("A: 1\r\nB: 2", Limits(max_field=5, max_head=9)),
+        ("Host: a\r\nAccept: */*", Limits(max_fields=1)),
+        ("Host: a\r\nAccept: */*", Limits(max_field=10)),
     ],
 )
 def test_fields_over_a_limit_are_answered_with_431(block, limits):

@@ -148,6 +148,7 @@ def test_the_server_learns_what_the_application_set(fields, summary):
 def test_the_server_learns_whether_the_connection_ends(connection, closes):
     fields = [("Connection", connection), ("Upgrade", "x")]
     assert check_fields(fields, allow_hop_by_hop=True).connection_close is closes
+    assert check_fields([*fields, ("connection", "x")], allow_hop_by_hop=True).connection_close is closes
 
 
 @pytest.mark.parametrize("value", ["", "-1", "+1", "1.0", "0x1", "1_0", "1, 1", "five", "\xb2", "1" * 20])
