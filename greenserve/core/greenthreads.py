@@ -142,12 +142,16 @@ class GreenThread(greenlet, Generic[T]):
         if self._start is not None:
             kill(self, *throw_args)
 
-    def _end_unstarted(self, exc: BaseException) -> None:
+    def throw(self, *throw_args: Any) -> Any:
+        """As ``greenlet.throw``, for the hub to call. One that has not started never runs, and ends with the exception."""
+        if self or self.dead:
+            return super().throw(*throw_args)
         start, self._start, self._call = self._start, None, None
         if start is not None:
-            start.cancel()
-        self._error = exc
+            self._hub.timers.cancel(start)
+        self._error = _as_exception(throw_args)
         self._finish()
+        return super().throw(GreenletExit)
 
 
 class _Link:
@@ -217,7 +221,11 @@ def kill(thread: greenlet, *throw_args: Any) -> None:
     """Raise `GreenletExit`, or what ``throw_args`` say (as in ``greenlet.throw``), in ``thread``. May switch."""
     if thread.dead:
         return
-    hub = thread._hub if isinstance(thread, GreenThread) else get_hub()
+    hub = get_hub()
+    if isinstance(thread, GreenThread):
+        hub = thread._hub
+        if thread._start is not None:
+            thread._start.cancel()  # its turn would come before that of the throw
     current = getcurrent()
     if thread is current:
         _throw(thread, throw_args)
@@ -235,12 +243,7 @@ def kill(thread: greenlet, *throw_args: Any) -> None:
 
 
 def _throw(thread: greenlet, throw_args: tuple[Any, ...]) -> None:
-    if thread.dead:
-        return
-    if not thread and isinstance(thread, GreenThread):
-        thread._end_unstarted(_as_exception(throw_args))
-        thread.throw(GreenletExit)
-    else:
+    if not thread.dead:
         thread.throw(*throw_args)
 
 
