@@ -13,11 +13,13 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, TextIO, Union
 
 from greenserve.settings import SETTINGS
 
 __all__ = ["COMBINED", "EVENTLET", "AccessLog", "Record"]
+
+Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
 
 # The combined format of Apache httpd, which gunicorn uses too.
 COMBINED: str = SETTINGS["access_logformat"].default
@@ -153,9 +155,13 @@ class AccessLog:
 
     __slots__ = ("_atoms", "_file", "_logger", "_template")
 
-    def __init__(self, log: logging.Logger | TextIO, log_format: str = COMBINED) -> None:
-        self._logger = log if isinstance(log, (logging.Logger, logging.LoggerAdapter)) else None
-        self._file = log if self._logger is None else None
+    def __init__(self, log: Logger | TextIO, log_format: str = COMBINED) -> None:
+        self._logger: Logger | None = None
+        self._file: TextIO | None = None
+        if isinstance(log, (logging.Logger, logging.LoggerAdapter)):
+            self._logger = log
+        else:
+            self._file = log
         atoms: list[Callable[[Record], Any]] = []
 
         def placeholder(match: re.Match[str]) -> str:

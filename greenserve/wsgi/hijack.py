@@ -1,8 +1,8 @@
 """Taking a connection over from the server: for WebSocket and whatever else an app wants to speak.
 
 environ has it as ``greenserve.socket`` and, under the names for which libraries look, as ``gunicorn.socket`` and
-``wsgi.input.get_socket()``. The first use of the object takes the connection over: from then on the server neither reads
-nor writes it.
+``wsgi.input.get_socket()``. The first use of the object takes the connection over: from then on the server neither
+reads nor writes it.
 """
 
 from __future__ import annotations

@@ -208,7 +208,8 @@ class HttpProtocol:
         if framing.body is not _NO_BODY:
             self.body = self._make_body(framing)
             environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
-        environ["eventlet.posthooks"] = posthooks = []
+        posthooks: list[Posthook] = []
+        environ["eventlet.posthooks"] = posthooks
         server.requests += 1
         response = self.response = Response(self, framing.keep_alive and server.keep_alive > 0)
         access_log = server.access_log
@@ -233,7 +234,7 @@ class HttpProtocol:
         return self._end_of_request(response)
 
     def _end_of_request(self, response: Response) -> Next:
-        """See to what the usual request does not have: a body left over, an answer cut short, a last answer. May switch."""
+        """What the usual request has not: a body left over, an answer cut short, a last answer. May switch."""
         body, self.body = self.body, None
         if not response.ended:
             self._abort()

@@ -57,6 +57,9 @@ class Response(Run):
         ended: The whole answer was sent.
     """
 
+    _body: Body  # how the client learns where it ends; set with the head, as is the next
+    _left: int  # with a length: how many bytes of it are still owed
+
     __slots__ = ("_body", "_left", "_protocol", "ended", "head", "keep_alive", "sent", "status")
 
     def __init__(self, protocol: HttpProtocol, keep_alive: bool) -> None:
@@ -187,7 +190,7 @@ class Response(Run):
         return chunk(block) if body is _CHUNKED else block
 
     def _make_head(self, length: int | None, now: float) -> bytes:
-        """The head as bytes, which the caller sends at once. ``length`` is that of the whole body, where it is known."""
+        """The head as bytes, which the caller sends at once. ``length`` is the whole body's, where it is known."""
         answer = self.head
         if answer is None:
             raise ResponseError("the app answered without calling start_response first")

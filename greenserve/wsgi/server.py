@@ -147,7 +147,7 @@ class Server:
         self._sweeper = spawn(self._sweep)
 
     def serve_forever(self) -> None:
-        """Serve until somebody calls `stop`. Ctrl-C, or SystemExit in a green thread, is a graceful stop. May switch."""
+        """Serve until somebody calls `stop`. Ctrl-C and SystemExit in a green thread stop gracefully. May switch."""
         if not self._acceptors:
             self.start()
         timeout: float | None = None
@@ -222,14 +222,16 @@ class Server:
         return again
 
     def _cut(self) -> None:
-        cut = list(self.connections.items())
-        if cut:
-            log.warning("stopped with %d connections still in use; they are cut off", len(cut))
-        for thread in self._acceptors:
-            thread.kill()
-        for protocol, thread in cut:
-            protocol.conn.abort()
+        for acceptor in self._acceptors:
+            acceptor.kill()
+        in_use = 0
+        for protocol, thread in list(self.connections.items()):
+            if protocol.phase is not Phase.IDLE:
+                in_use += 1
+                protocol.conn.abort()
             kill(thread)
+        if in_use:
+            log.warning("%d connections were still in use when the server stopped; they were cut off", in_use)
 
     # Connections ----------------------------------------------------------------------------------------------------
 

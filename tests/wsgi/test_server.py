@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from wsgiref.validate import validator
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_stream_for_http_1_0_ends_with_the_connection():
         yield b"second"
 
     with running(stream) as run:
-        answer = run.ask(get(version="HTTP/1.0", fields=()) if False else get("/", version="HTTP/1.0"))
+        answer = run.ask(get(version="HTTP/1.0"))
     assert answer.body == b"first second"
     assert "content-length" not in answer.fields
     assert "transfer-encoding" not in answer.fields
@@ -308,8 +309,6 @@ def test_start_response_can_be_replaced_until_the_head_is_sent():
         try:
             raise ValueError
         except ValueError:
-            import sys
-
             start_response("500 Oops", [("X-Replaced", "1")], sys.exc_info())
         return [b"replaced"]
 
@@ -405,7 +404,7 @@ def test_the_access_log_has_a_line_for_each_request():
 def test_the_access_log_is_silent_until_logging_is_configured(caplog):
     with caplog.at_level(logging.WARNING), running(hello) as run:
         run.ask(get())
-        assert run.server.access_log is None
+        assert not run.server.access_log.enabled
     with caplog.at_level(logging.INFO), running(hello) as run:
         run.ask(get())
     assert [record.name for record in caplog.records if "GET" in record.getMessage()] == ["greenserve.access"]
@@ -478,7 +477,7 @@ def test_a_stop_without_grace_cuts_what_runs(caplog):
         run.server.join()
         with pytest.raises((EOFError, ConnectionResetError)):
             client.read()
-    assert "1 connections still in use" in caplog.text
+    assert "1 connections were still in use" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -537,10 +536,11 @@ def test_no_more_than_max_size_connections_are_served_at_once(caplog):
         first, second = run.connect(), run.connect()
         first.ask(get())
         second.send(get())
+        second.sock.settimeout(0.05)
         with pytest.raises(TimeoutError):
-            second.sock.settimeout(0.05)
             second.read()
-        second.sock.settimeout(5)
+        second.close()
         first.close()
-        assert second.file.readable()
+        second = run.connect()
+        assert second.ask(get()).body == b"Hello"
     assert "max_size" in caplog.text
