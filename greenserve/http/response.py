@@ -98,7 +98,7 @@ def check_fields(fields: Iterable[tuple[str, str]], allow_hop_by_hop: bool = Fal
     try:
         known = _LISTS.get(key)
     except TypeError:  # some applications give lists of two, which have no hash
-        key = tuple([(name, value) for name, value in key])
+        key = tuple(map(_exact_pair, key))
         known = _LISTS.get(key)
     return known or _serialize(key, allow_hop_by_hop)
 
@@ -141,12 +141,9 @@ def _serialize(fields: tuple[tuple[str, str], ...], allow_hop_by_hop: bool) -> R
 
 def _check_field(field: tuple[str, str]) -> tuple[tuple[bytes, _Role | None], bool]:
     """Return a field's line and role, and whether they may be remembered."""
-    try:
-        name, value = field
-    except (TypeError, ValueError):
-        raise TypeError(f"response field {field!r} is not a (name, value) of two str") from None
+    name, value = field if type(field) is tuple and len(field) == 2 else _exact_pair(field)
     if type(name) is not str or type(value) is not str:
-        name, value = _exact_str(name, name), _exact_str(value, name)
+        name, value = _exact_pair(field)
     role, is_remembered = _NAMES[name]
     value = value.strip(" \t")
     # No control character is printable; the usual value passes without the regular expression.
@@ -161,10 +158,11 @@ def _check_field(field: tuple[str, str]) -> tuple[tuple[bytes, _Role | None], bo
     return (line, role), is_remembered and len(line) <= _MAX_REMEMBERED_LINE
 
 
-def _exact_str(text: object, name: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"response field {name!r} has {text!r}: names and values are str, such as ('Vary', 'Cookie')")
-    return str.__str__(text)
+def _exact_pair(field: object) -> tuple[str, str]:
+    """Return the name and the value in anything that may pass for a field, as plain str; TypeError for the rest."""
+    if not (isinstance(field, (tuple, list)) and len(field) == 2 and all(isinstance(text, str) for text in field)):
+        raise TypeError(f"response field {field!r} is not a name and a value in str, such as ('Vary', 'Cookie')")
+    return str.__str__(field[0]), str.__str__(field[1])
 
 
 def _check_name(name: str) -> tuple[_Role | None, bool]:
@@ -226,7 +224,8 @@ def check_head(status: str, fields: list[tuple[str, str]]) -> ResponseHead:
     try:
         head = _HEADS.get(key)
     except TypeError:  # some applications give lists of two, which have no hash
-        head = None
+        key = (status, tuple(map(_exact_pair, fields)))
+        head = _HEADS.get(key)
     return head or _check_head(status, key)
 
 

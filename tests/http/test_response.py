@@ -13,6 +13,7 @@ from greenserve.http.response import (
     body_allowed,
     capitalize,
     check_fields,
+    check_head,
     chunk,
     error_page,
     is_hop_by_hop,
@@ -90,10 +91,43 @@ def test_a_name_or_a_value_that_is_no_str_is_refused(field):
         serialize_fields([field])
 
 
-@pytest.mark.parametrize("field", [("A",), ("A", "b", "c"), "A", 5, None])
+@pytest.mark.parametrize(
+    "field", [("A",), ["A"], ("A", "b", "c"), ["A", "b", "c"], "A", "AB", 5, None, ("A", ["b"]), {"A": "b"}]
+)
 def test_a_field_that_is_no_pair_is_refused(field):
-    with pytest.raises(TypeError):
-        serialize_fields([field])
+    for function in (serialize_fields, lambda fields: check_head("200 OK", fields)):
+        with pytest.raises(TypeError, match="response field"):
+            function([("Vary", "Cookie"), field])
+
+
+def test_a_head_is_checked_as_a_whole():
+    for _ in range(3):
+        for fields in ([("Vary", "Cookie")], [["Vary", "Cookie"]]):
+            head = check_head("304 Not Modified", fields)
+            assert (head.lines, head.code, head.has_content) == (
+                b"HTTP/1.1 304 Not Modified\r\nVary: Cookie\r\n",
+                304,
+                False,
+            )
+            assert head.fields == check_fields(fields)
+    assert check_head("200 OK", [("Content-Length", "5")]).fields.has_length == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        ("200 OK\r\n", []),
+        ("101 Switching Protocols", []),
+        ("200 OK", [("Vary", "Cookie\n")]),
+        ("200 OK", [("Connection", "close")]),
+        ("200 OK", [("Content-Length", "5"), ("Content-Length", "5")]),
+    ],
+)
+def test_a_head_is_refused_for_any_of_its_parts(status, fields):
+    check_head("200 OK", [("Vary", "Cookie")])
+    for _ in range(2):
+        with pytest.raises(ResponseError):
+            check_head(status, fields)
 
 
 @pytest.mark.parametrize(
