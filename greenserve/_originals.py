@@ -35,6 +35,7 @@ __all__ = [
     "os_pipe",
     "os_read",
     "os_write",
+    "poll_type",
     "select",
     "selectors",
     "socket_type",
@@ -52,6 +53,8 @@ os_read = os.read
 os_write = os.write
 os_close = os.close
 os_pipe = os.pipe
+
+poll_type = select.poll
 
 socket_type = socket.socket
 # What the standard library's own callers pass for "no timeout given".

@@ -286,10 +286,14 @@ class Poller:
             self.backend.update(source.fd, source.mask, source.mask | wanted)
         except PermissionError:
             return False
-        source.mask |= wanted
+        except OSError:
+            if not source.closed:
+                raise
+        else:
+            source.mask |= wanted
         if source.closed:
             self.forget(source)
-            raise ClosedWhileWaiting(errno.EBADF, "closed by another OS thread")
+            raise ClosedWhileWaiting(errno.EBADF, "closed, perhaps by another OS thread")
         return True
 
     def forget(self, source: Source) -> None:

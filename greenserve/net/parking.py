@@ -14,11 +14,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from select import POLLIN, POLLOUT
 from typing import Any, ClassVar, TypeVar, cast
 
 from greenlet import getcurrent
 
-from greenserve._originals import allocate_rlock, base_socket, monotonic, socket_type
+from greenserve._originals import allocate_rlock, base_socket, monotonic, poll_type, socket_type
 from greenserve.core.hub import Hub, get_hub, thread_state
 from greenserve.core.poller import Source
 from greenserve.core.waiters import sleep, wait_readable, wait_writable
@@ -108,17 +109,21 @@ class ParkingSocket(socket_type):
     # Waiting --------------------------------------------------------------------------------------------------------
 
     def wait_readable(self, timeout: float | None = None) -> bool:
-        """Park until there is something to read, the end of the stream included. May switch.
+        """Park until there is something to read, the end of the stream included. May switch, unless ``timeout`` is 0.
 
         For whoever expects to wait: a ``recv`` that fails first costs as much as the wait.
 
         Returns:
-            False after ``timeout`` seconds.
+            False if there is nothing after ``timeout`` seconds.
         """
+        if timeout is not None and timeout <= 0:
+            return _is_ready(self.fileno(), POLLIN)
         return wait_readable(self._here(), timeout)
 
     def wait_writable(self, timeout: float | None = None) -> bool:
-        """Park until something can be sent. False after ``timeout`` seconds. May switch."""
+        """Park until something can be sent. As `wait_readable`. May switch, unless ``timeout`` is 0."""
+        if timeout is not None and timeout <= 0:
+            return _is_ready(self.fileno(), POLLOUT)
         return wait_writable(self._here(), timeout)
 
     def interrupt(self, exc: BaseException) -> None:
@@ -219,6 +224,15 @@ class ParkingSocket(socket_type):
         # socket.socket.close() calls this when neither it nor a file of makefile() is in use any more.
         self._leave()
         super()._real_close(*args)  # type: ignore[misc]  # typeshed leaves private methods out
+
+
+def _is_ready(fd: int, event: int) -> bool:
+    """Whether ``event``, an error or the end of the stream is there now."""
+    if fd < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    poll = poll_type()
+    poll.register(fd, event)
+    return bool(poll.poll(0))
 
 
 def _renew_lock() -> None:
