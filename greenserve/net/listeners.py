@@ -20,7 +20,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from greenserve._originals import default_timeout
+from greenserve._originals import default_timeout, monotonic
 from greenserve.core.greenthreads import kill, spawn_n
 from greenserve.core.waiters import WaitQueue
 from greenserve.net.resolver import getaddrinfo
@@ -47,6 +47,9 @@ _CONNECTION_LOST = frozenset(
 # How long to wait for others to free an fd, in seconds, at first and at most.
 _MIN_PAUSE = 0.05
 _MAX_PAUSE = 1.0
+
+# A server at its limit runs out of them with nearly every connection. Saying so this often, in seconds, is enough.
+_LOG_INTERVAL = 10.0
 
 
 def listen(
@@ -123,13 +126,14 @@ def connections_of(sock: GreenSocket) -> Iterator[tuple[GreenSocket, Any]]:
     """Accept for ever: yield each connection with its peer's address, until ``sock`` is closed. May switch.
 
     A connection that was lost before it could be accepted is passed over. When the system has no fd or memory left for
-    another one, that is logged once and tried again after a pause, until it works.
+    another one, that is logged and tried again after a pause, until it works.
 
     Raises:
         BlockingIOError: ``sock`` is non-blocking, and no connection waits.
         OSError: What is wrong with ``sock`` itself.
     """
     pause = 0.0
+    quiet_until = 0.0
     while True:
         try:
             connection = sock.accept()
@@ -141,7 +145,9 @@ def connections_of(sock: GreenSocket) -> Iterator[tuple[GreenSocket, Any]]:
                 continue
             if exc.errno not in _OUT_OF_RESOURCES or not sock.getblocking():
                 raise
-            if not pause:
+            now = monotonic()
+            if now >= quiet_until:
+                quiet_until = now + _LOG_INTERVAL
                 log.error("can't accept connections: %s; trying again until it works", exc)
             pause = min(pause * 2 or _MIN_PAUSE, _MAX_PAUSE)
         else:

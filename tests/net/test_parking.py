@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenserve import GreenletExit, Timeout, get_hub, sleep, spawn, use_hub
-from greenserve.core.poller import BACKENDS, Backend, make_backend
+from greenserve.core.poller import BACKENDS, make_backend
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.net import GreenSocket, listen, socketpair
 from tests.net.worlds import read_all
@@ -224,7 +224,7 @@ def test_closing_races_with_the_beginning_of_a_wait_in_another_thread() -> None:
                 for _ in range(round_number % 7):
                     os.sched_yield()
                 a.close()
-                with pytest.raises(OSError, match="clos|descriptor"):
+                with pytest.raises(OSError, match=r"clos|descriptor"):
                     waiter.wait()
 
 

@@ -156,7 +156,11 @@ def msg_waitall_waits_for_everything_or_the_end(world: World) -> Any:
     a, b = world.pair()
     buffer = bytearray(10)
     receiver = world.start(
-        lambda: [b.recv(6, socket.MSG_WAITALL), b.recv_into(buffer, 4, socket.MSG_WAITALL), b.recv(9, socket.MSG_WAITALL)]
+        lambda: [
+            b.recv(6, socket.MSG_WAITALL),
+            b.recv_into(buffer, 4, socket.MSG_WAITALL),
+            b.recv(9, socket.MSG_WAITALL),
+        ]
     )
     for byte in b"hello, world":
         a.sendall(bytes([byte]))
@@ -221,7 +225,7 @@ def what_counts_is_bytes_and_not_items(world: World) -> Any:
 
 @script
 def sending_nothing_is_allowed(world: World) -> Any:
-    a, b = world.pair()
+    a, _ = world.pair()
     c, d = world.pair(socket.SOCK_DGRAM)
     return a.send(b""), a.sendall(b""), a.sendmsg([]), c.send(b""), d.recv(10)
 
@@ -405,7 +409,13 @@ def a_name_is_looked_up(world: World) -> Any:
     ]
     any_address = world.new(socket.AF_INET, socket.SOCK_DGRAM)
     any_address.bind(("", 0))
-    return client.getpeername() == listener.getsockname(), sent, bound.recv(9), bound.recv(9), any_address.getsockname()[0]
+    return (
+        client.getpeername() == listener.getsockname(),
+        sent,
+        bound.recv(9),
+        bound.recv(9),
+        any_address.getsockname()[0],
+    )
 
 
 @script
@@ -626,23 +636,18 @@ def a_closed_socket_refuses_everything(world: World) -> Any:
     a, _ = world.pair()
     a.close()
     a.close()
-    return (
-        a.fileno(),
-        [
-            outcome(call)
-            for call in (
-                lambda: a.recv(1),
-                lambda: a.recv_into(bytearray(1)),
-                lambda: a.send(b"x"),
-                lambda: a.sendall(b"x"),
-                lambda: a.sendmsg([b"x"]),
-                lambda: a.accept(),
-                lambda: a.connect("/nowhere"),
-                lambda: a.getsockname(),
-                lambda: a.dup(),
-            )
-        ],
-    )
+    calls: list[tuple[Any, ...]] = [
+        (a.recv, 1),
+        (a.recv_into, bytearray(1)),
+        (a.send, b"x"),
+        (a.sendall, b"x"),
+        (a.sendmsg, [b"x"]),
+        (a.accept,),
+        (a.connect, "/nowhere"),
+        (a.getsockname,),
+        (a.dup,),
+    ]
+    return a.fileno(), [outcome(*call) for call in calls]
 
 
 @script

@@ -81,7 +81,7 @@ def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a call returns, or the class and errno of what it raises."""
     try:
         return function(*args, **kwargs)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is what is observed
         return type(exc).__name__, getattr(exc, "errno", None)
 
 
