@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="ordinary requests beside a load that stays (default: 5)"
     )
-    parser.add_argument("--rounds", type=int, default=1, help="how often each is measured, interleaved (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, interleaved (default: 3)")
     parser.add_argument("--json", metavar="FILE", help="also store the result")
 
 
