@@ -7,9 +7,12 @@ imported before the patch, which holds because the patch itself is ours.
 
 from __future__ import annotations
 
+import _thread
+import io
 import os
-import select
-import selectors
+import select as _select
+import selectors as _selectors
+import signal
 import socket
 import time
 from _socket import socket as base_socket
@@ -17,6 +20,8 @@ from _socket import socketpair as base_socketpair
 from _thread import RLock as allocate_rlock
 from _thread import _local as thread_local
 from _thread import allocate_lock, get_ident, start_new_thread
+from types import ModuleType
+from typing import Any
 
 __all__ = [
     "allocate_lock",
@@ -24,20 +29,31 @@ __all__ = [
     "base_socket",
     "base_socketpair",
     "default_timeout",
+    "end_native_threads",
     "get_ident",
     "getaddrinfo",
     "gethostbyaddr",
     "gethostbyname",
     "gethostbyname_ex",
     "getnameinfo",
+    "io_open",
     "monotonic",
     "os_close",
     "os_pipe",
     "os_read",
+    "os_readv",
+    "os_system",
+    "os_wait3",
+    "os_wait4",
+    "os_waitid",
+    "os_waitpid",
     "os_write",
+    "os_writev",
     "poll_type",
     "select",
     "selectors",
+    "set_signal_handler",
+    "signal_handler",
     "socket_type",
     "start_new_thread",
     "thread_local",
@@ -53,8 +69,23 @@ os_read = os.read
 os_write = os.write
 os_close = os.close
 os_pipe = os.pipe
+os_readv = os.readv
+os_writev = os.writev
+os_waitpid = os.waitpid
+os_wait3 = os.wait3
+os_wait4 = os.wait4
+os_waitid = getattr(os, "waitid", None)  # not on macOS before Python 3.13
+os_system = os.system
 
-poll_type = select.poll
+io_open = io.open
+
+set_signal_handler = signal.signal
+signal_handler = signal.getsignal
+
+# Python 3.13's: joins the native threads that are no daemons.
+end_native_threads = getattr(_thread, "_shutdown", None)
+
+poll_type = _select.poll
 
 socket_type = socket.socket
 # What the standard library's own callers pass for "no timeout given".
@@ -64,3 +95,33 @@ gethostbyname = socket.gethostbyname
 gethostbyname_ex = socket.gethostbyname_ex
 gethostbyaddr = socket.gethostbyaddr
 getnameinfo = socket.getnameinfo
+
+
+def _copy(module: ModuleType) -> Any:
+    """Return a module with the same contents, which a later patch of ``module`` does not reach."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    return copy
+
+
+# What a class of the module selectors keeps to wait by, where a patch may write.
+_WAITS_BY = {
+    "EpollSelector": "_selector_cls",
+    "PollSelector": "_selector_cls",
+    "SelectSelector": "_select",
+}
+
+
+def _copy_selectors() -> Any:
+    """As `_copy`, with classes that keep what they wait by now."""
+    copy = _copy(_selectors)
+    for name, attribute in _WAITS_BY.items():
+        base = getattr(_selectors, name, None)
+        if base is not None and attribute in vars(base):
+            setattr(copy, name, type(name, (base,), {attribute: vars(base)[attribute]}))
+    return copy
+
+
+# The system's own readiness calls, and the selectors that rest on them.
+select = _copy(_select)
+selectors = _copy_selectors()

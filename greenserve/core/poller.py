@@ -103,7 +103,8 @@ class EpollBackend:
         self._poll = self._epoll.poll
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._poll(timeout, _MAX_EVENTS)
+        events: list[tuple[int, int]] = self._poll(timeout, _MAX_EVENTS)
+        return events
 
     def close(self) -> None:
         self._epoll.close()
