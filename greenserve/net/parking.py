@@ -128,7 +128,9 @@ class ParkingSocket(socket_type):
 
     def interrupt(self, exc: BaseException) -> None:
         """Raise ``exc`` in the green threads of this OS thread that wait on it now, if there are any."""
-        hub = get_hub()
+        hub = _hub_or_none()
+        if hub is None:
+            return
         source = self._source if self._hub is hub else (self._others or {}).get(hub)
         if source is not None:
             hub.interrupt(source, exc)
@@ -164,8 +166,8 @@ class ParkingSocket(socket_type):
         self._burst = 0
         if self._timeout == 0.0:
             return
-        hub = get_hub()
-        if monotonic() - hub.now > _TURN_SECONDS and getcurrent() is not hub.greenlet:
+        hub = _hub_or_none()  # None: nobody else runs in this OS thread
+        if hub is not None and monotonic() - hub.now > _TURN_SECONDS and getcurrent() is not hub.greenlet:
             sleep(0)
 
     # Hubs -----------------------------------------------------------------------------------------------------------
@@ -177,20 +179,23 @@ class ParkingSocket(socket_type):
         except AttributeError:
             hub = get_hub()
         if self._hub is hub:
-            return cast(Source, self._source)
+            source = cast(Source, self._source)
+            if not source.closed:
+                return source
         return self._meet(hub)
 
     def _meet(self, hub: Hub) -> Source:
         with self._meeting:
             others = self._others
-            if others is not None and hub in others:
+            if others is not None and hub in others and not others[hub].closed:
                 return others[hub]
+            # A source that was closed, and not by us, was that of another socket object over the same fd as well.
             fd = self.fileno()
             if fd < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             source = hub.poller.source(fd)
             # A hub that is closed was that of a thread which has ended, or of the process that this was forked from.
-            if self._hub is None or self._hub.closed:
+            if self._hub is None or self._hub is hub or self._hub.closed:
                 self._source = source
                 self._hub = hub  # last: whoever sees it is the thread of this hub, and finds the source
             elif others is None:
@@ -224,6 +229,14 @@ class ParkingSocket(socket_type):
         # socket.socket.close() calls this when neither it nor a file of makefile() is in use any more.
         self._leave()
         super()._real_close(*args)  # type: ignore[misc]  # typeshed leaves private methods out
+
+
+def _hub_or_none() -> Hub | None:
+    """The hub of this OS thread, if it has one."""
+    try:
+        return thread_state.hub
+    except AttributeError:
+        return None
 
 
 def _is_ready(fd: int, event: int) -> bool:

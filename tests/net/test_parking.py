@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from greenserve import GreenletExit, Timeout, get_hub, sleep, spawn, use_hub
+from greenserve.core.hub import has_hub
 from greenserve.core.poller import BACKENDS, make_backend
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.net import GreenSocket, listen, socketpair
@@ -281,6 +282,33 @@ def test_the_number_of_a_socket_that_was_never_closed_serves_the_next_one() -> N
         del a, b, waiter
         gc.collect()
     assert len(numbers) < 20
+
+
+def test_a_second_object_over_the_same_fd_comes_and_goes() -> None:
+    with pair() as (a, b):
+        b.wait_readable(0.001)
+        for _ in range(2):
+            second = GreenSocket(fileno=b.fileno())
+            second.wait_readable(0.001)
+            second.detach()
+            waiters = [spawn(b.recv, 1), OSThread(lambda: b.recv(1))]
+            until(lambda: count_waiters(b) == 2)
+            a.send(b"x")
+            a.send(b"y")
+            assert sorted(waiter.wait() for waiter in waiters) == [b"x", b"y"]
+
+
+def test_a_native_thread_that_never_has_to_wait_gets_no_hub() -> None:
+    with pair() as (a, b):
+
+        def talk() -> bool:
+            for _ in range(100):
+                a.send(b"x")
+                b.recv(1)
+            b.interrupt(KeyError())
+            return has_hub()
+
+        assert OSThread(talk).wait() is False
 
 
 def test_ten_thousand_connections_leave_nothing_behind() -> None:
