@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -143,7 +144,7 @@ class GreenThread(greenlet, Generic[T]):
             kill(self, *throw_args)
 
     def throw(self, *throw_args: Any) -> Any:
-        """As ``greenlet.throw``, for the hub to call. One that has not started never runs, and ends with the exception."""
+        """As ``greenlet.throw``, for the hub. One that has not started never runs, and ends with the exception."""
         if self or self.dead:
             return super().throw(*throw_args)
         start, self._start, self._call = self._start, None, None
@@ -256,3 +257,13 @@ def _as_exception(throw_args: tuple[Any, ...]) -> BaseException:
     if isinstance(value, BaseException):
         return value
     return cast(BaseException, kind() if value is None else kind(value))
+
+
+def _after_fork_in_child() -> None:
+    # The green thread that forked goes on, on the new hub.
+    current = getcurrent()
+    if isinstance(current, GreenThread) and not current.ended:
+        current._hub = get_hub()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

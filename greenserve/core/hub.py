@@ -17,6 +17,7 @@ and we take the place of the wake-up fd only where nobody has it.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -51,6 +52,9 @@ _LONGEST_POLL = 86400.0
 # run no Python yet, and nothing tells of it.
 _DEADLOCK_GRACE = 0.05
 
+# Those of the hub's own attribute, and of the call that asks.
+_REFS_WITHOUT_CHILDREN = 2
+
 _CLOSED_TEXT = "closed by another green thread while this one waited on it"
 
 
@@ -68,8 +72,8 @@ class Hub:
         switch: Parks the caller: control comes back when something fires the caller's handle. Only waiters call it.
     """
 
-    def __init__(self, backend: Backend | None = None) -> None:
-        self.main = _root_of(getcurrent())
+    def __init__(self, backend: Backend | None = None, main: greenlet | None = None) -> None:
+        self.main = _root_of(getcurrent()) if main is None else main
         self.ready: deque[Handle] = deque()
         self.timers = Timers()
         self.poller = Poller(backend if backend is not None else make_backend(_chosen_backend()))
@@ -128,7 +132,9 @@ class Hub:
         return self.call_soon
 
     def throw_in_main(self, exc: BaseException) -> None:
-        """Raise ``exc`` in the main greenlet, where it is parked, in the next round."""
+        """Raise ``exc`` in the main greenlet, where it is parked, in the next round; at once if that is what runs."""
+        if getcurrent() is self.main:
+            raise exc
         self.schedule(Handle(partial(self.main.throw, exc)))
 
     def close_source(self, source: Source) -> None:
@@ -174,7 +180,10 @@ class Hub:
                 del ready[0]
                 if fire is not None:
                     handle.fire = None  # before it runs: whoever waits for it sees that it need not park
-                    fire()
+                    try:
+                        fire()
+                    except Exception as exc:
+                        log.error("a callback of the hub failed", exc_info=exc)
             if ready or heap:
                 self.now = now = monotonic()
                 if heap:
@@ -212,13 +221,9 @@ class Hub:
     def _handle_error(self, exc: BaseException) -> None:
         if not self.closed and not self._wake_source.readers:
             self._on_poke()  # a signal handler's exception may have come in the middle of it
-        if isinstance(exc, GreenletExit):
-            return
-        if isinstance(exc, Exception) and not isinstance(exc, DeadlockError):
-            log.error("a callback of the hub failed", exc_info=exc)
-            return
-        # KeyboardInterrupt from a signal handler, SystemExit, DeadlockError: the main greenlet's, at once.
-        self.main.throw(exc)
+        if not isinstance(exc, GreenletExit):
+            # What a signal handler raised, SystemExit, DeadlockError, a failure of the selector: the main greenlet's.
+            self.main.throw(exc)
 
     def _can_be_woken(self) -> bool:
         """Whether anything but a handle of our own could still end a poll without timeout."""
@@ -243,13 +248,13 @@ class Hub:
         self._wake_source.readers.append(Handle(self._on_poke))
 
     def _take_wakeup_fd(self) -> None:
+        global _our_wakeup_fd  # noqa: PLW0603 - there is one for the process
         try:
             previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         except ValueError:
             return  # not the main thread: signals are none of our business
-        if previous != -1:
-            with suppress(ValueError, OSError):  # it may have been closed without being given back
-                signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
+        if previous == -1 or not _put_back_wakeup_fd(previous):
+            _our_wakeup_fd = self._wake_write
 
     def _give_back_wakeup_fd(self) -> None:
         try:
@@ -257,24 +262,61 @@ class Hub:
         except ValueError:
             return
         if current not in (-1, self._wake_write):
-            with suppress(ValueError, OSError):
-                signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+            _put_back_wakeup_fd(current)
 
     # Ending ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Release the fds. What is still parked here is never woken again. Idempotent."""
+        """Release the fds. Nothing runs here any more, and waiting raises HubError. Idempotent.
+
+        Called by the main greenlet, as at the end of an OS thread, it raises GreenletExit in all that are parked here.
+        """
         if self.closed:
             return
         self.closed = True
+        self.switch = _refuse_to_park
         self._give_back_wakeup_fd()
         self.poller.close()
-        os_close(self._wake_read)
-        os_close(self._wake_write)
+        fds = self._wake_read, self._wake_write
+        self._wake_read = self._wake_write = -1  # first: who pokes a moment later must not write into somebody's file
+        for fd in fds:
+            os_close(fd)
+        if getcurrent() is self.main:  # not so in a forked child, where another OS thread's may not run any more
+            self._end_parked()
+
+    def _end_parked(self) -> None:
+        # They and the hub's greenlet hold one another through their stacks, where no collector looks.
+        self.greenlet.throw(GreenletExit)
+        if sys.getrefcount(self.greenlet) > _REFS_WITHOUT_CHILDREN:
+            thread_state.hub = self  # what runs now would make another one for an OS thread that is ending
+            for child in gc.get_referrers(self.greenlet):
+                if isinstance(child, greenlet) and not child.dead:
+                    try:
+                        child.throw(GreenletExit)
+                    except Exception as exc:
+                        log.error("a green thread failed while it was ended", exc_info=exc)
+            del thread_state.hub
+        self.ready.clear()
+        self.timers.heap.clear()
 
     def is_idle(self) -> bool:
-        """Whether nothing is scheduled and nobody waits, so that the hub could be replaced."""
-        return not self.ready and not len(self.timers) and not self.poller.is_waiting(besides=self._wake_source)
+        """Whether nothing is scheduled and nobody waits or may call, so that the hub could be replaced."""
+        return not (
+            self.ready or len(self.timers) or self._wakeable or self.poller.is_waiting(besides=self._wake_source)
+        )
+
+
+def _refuse_to_park() -> NoReturn:
+    raise HubError("this OS thread's hub is closed: nobody could wake who waits here")
+
+
+def _put_back_wakeup_fd(fd: int) -> bool:
+    """Give the place to whoever had it. False when that fd is closed, or blocking."""
+    try:
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def _raise_in(handle: Handle, exc: BaseException) -> None:
@@ -316,8 +358,10 @@ class _Owner:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    def __del__(self) -> None:
-        self.hub.close()
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the process the system takes the fds, and our globals may be gone already.
+        if not is_finalizing():
+            self.hub.close()
 
 
 class _ThreadState(thread_local):
@@ -331,6 +375,8 @@ class _ThreadState(thread_local):
 thread_state = _ThreadState()
 # Whoever imports us need not be the main thread.
 _main_thread_id = threading.main_thread().ident
+# The wake-up fd of signals is one for the process: what we put there last.
+_our_wakeup_fd = -1
 
 
 def _chosen_backend() -> str | None:
@@ -360,55 +406,71 @@ def use_hub(selector: str | None = None) -> None:
     """Let this OS thread's hub use ``selector``: "epoll", "kqueue", "poll", "select", or None for the best.
 
     Raises:
-        HubError: This system has no such selector, or something already waits on the hub in use.
+        HubError: This system has no such selector, or the hub is in use already.
     """
     backend = make_backend(selector)
     if has_hub():
-        if not thread_state.hub.is_idle():
+        old = thread_state.hub
+        if getcurrent() is not old.main or not old.is_idle():
             backend.close()
             raise HubError("use_hub() after green threads were started: call it first, or set GREENSERVE_SELECTOR")
-        thread_state.hub.close()
+        old.close()
         del thread_state.hub
-    thread_state.backend_name = selector
+    thread_state.backend_name = backend.name
     _install(Hub(backend))
 
 
 # fork ---------------------------------------------------------------------------------------------------------------
 
-# What the parent's green threads hold stays referenced in a child for good: a greenlet that is collected while
+# What was parked in the parent stays referenced in a child for good: a greenlet that is collected while
 # parked runs its ``finally`` blocks, and those belong to the parent.
-_left_behind: list[Hub] = []
+_left_behind: list[object] = []
 
 
 def _after_fork_in_child() -> None:
     """Only the greenlet that forked lives on, as the main one, with a hub and a selector of its own."""
-    global _main_thread_id
+    global _main_thread_id  # noqa: PLW0603 - the fork has changed it
     _main_thread_id = get_ident()
+    # A signal to the child must not wake the parent, nor be written to whatever gets the number of a closed pipe.
+    wakeup_fd = signal.set_wakeup_fd(-1)
+    if wakeup_fd not in (-1, _our_wakeup_fd):
+        _put_back_wakeup_fd(wakeup_fd)
     if not has_hub():
         return
     old = thread_state.hub
-    _left_behind.append(old)
-    old._give_back_wakeup_fd()
+    _left_behind.extend((old, list(old.ready), gc.get_referrers(old.greenlet)))
+    old.ready.clear()  # the fork may have been in the middle of its round
     old.closed = True  # keeps its loop from going on, and its owner from closing fds by number
     current = getcurrent()
     if current is not old.main:
-        # When the forking green thread ends there is nothing to go back to: the process ends, as it does when the only
-        # thread of a forked child ends.
-        current.parent = greenlet(_end_of_child, old.main)
+        end = greenlet(_end_of_child, old.main)
+        end.switch(current)
+        current.parent = end
     for fd in (old._wake_read, old._wake_write):
         os_close(fd)
     old.poller.close()
-    hub = Hub()
-    hub.main = current
-    hub.greenlet.parent = current
-    _install(hub)
+    _install(Hub(main=current))
 
 
-def _end_of_child(*result: Any) -> None:
+def _end_of_child(child: greenlet) -> NoReturn:
+    """End the process when the green thread that forked ends: there is nothing to go back to."""
+    status = 1
+    try:
+        child.switch()  # back to the fork, for now
+        status = 0
+    except SystemExit as exc:
+        if exc.code is None:
+            status = 0
+        elif isinstance(exc.code, int):
+            status = exc.code
+        else:
+            sys.stderr.write(f"{exc.code}\n")
+    except BaseException as exc:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-    os._exit(0)
+    os._exit(status & 0xFF)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
