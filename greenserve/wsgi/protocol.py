@@ -17,7 +17,7 @@ from greenserve.errors import BadRequest, BodyError, ClosedWhileWaiting, Greense
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
-from greenserve.http.head import check_partial, find_head_end, parse_fields, parse_request_line, split_head
+from greenserve.http.head import check_partial, take_head
 from greenserve.http.response import error_page, serialize_fields
 from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
@@ -153,8 +153,8 @@ class HttpProtocol:
 
     def forget(self) -> None:
         """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
-        self._head = b""  # the last head, byte for byte; what follows from it is in the next two
-        self._template: Environ | None = None
+        self._head = b""  # the last head, byte for byte
+        self._template: Environ | None = None  # what follows from it, once it has come twice
         self._environ: Environ | None = None  # what all requests of this connection have in common
         self.is_1_1 = True
 
@@ -189,10 +189,10 @@ class HttpProtocol:
                 self._unparked = 0
                 sleep(0)
         self.phase = _HEAD
-        if rfile.buffer == self._head:
-            # The same bytes again mean the same request again.
+        template = self._template
+        if template is not None and rfile.buffer == self._head:
             rfile.buffer = b""
-            environ = self._template.copy()  # type: ignore[union-attr]  # it goes with _head
+            environ = template.copy()
         else:
             try:
                 found = self._read_head()
@@ -262,12 +262,12 @@ class HttpProtocol:
         server = self.server
         limits = server.limits
         buffer = rfile.buffer
-        end = find_head_end(buffer)
-        if end < 0:
+        found = take_head(buffer, limits, server.keep_underscores)
+        if found is None:
             # The whole head has one deadline, however slowly its bytes come.
             self.deadline = monotonic() + server.head_timeout
             seen = 0
-            while end < 0:
+            while found is None:
                 check_partial(buffer, limits, 0, seen)
                 seen = len(buffer)
                 try:
@@ -278,14 +278,12 @@ class HttpProtocol:
                         return None
                     raise RequestTimeout("the request did not arrive in time") from None
                 buffer = rfile.buffer
-                end = find_head_end(buffer, 0, seen)
-        self.deadline = _NEVER
-        text, block = split_head(buffer, 0, end, limits)
+                found = take_head(buffer, limits, server.keep_underscores, seen)
+            self.deadline = _NEVER
+        line, fields, end = found
         rfile.buffer = buffer[end:]
-        line = parse_request_line(text)
         self.method = line.method
         self.is_1_1 = line.version == "HTTP/1.1" and not server.is_1_0_only
-        fields = parse_fields(block, limits, server.keep_underscores)
         framing = frame_request(line, fields.variables, server.allow_connect)
         if framing.length > server.max_body:
             raise server.too_large()
@@ -296,11 +294,14 @@ class HttpProtocol:
         if server.is_1_0_only and fields.variables.get("HTTP_CONNECTION", "").lower() != "keep-alive":
             framing = framing._replace(keep_alive=False)
         self._framing = framing
-        if framing.body is BodyKind.NONE and end == len(buffer):
-            self._head = buffer
+        if framing.body is not _NO_BODY or end != len(buffer):
+            self._head = b""
+            self._template = None
+        elif buffer == self._head:
+            # The same bytes again mean the same request again. Only now, since a copy for nothing costs too.
             self._template = environ.copy()
         else:
-            self._head = b""
+            self._head = buffer
             self._template = None
         return environ
 
