@@ -12,16 +12,7 @@ from typing import NamedTuple
 from greenserve.errors import BadRequest
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.framing import BodyKind, Framing, frame_request
-from greenserve.http.head import (
-    Fields,
-    Limits,
-    RequestLine,
-    check_partial,
-    find_head_end,
-    parse_fields,
-    parse_request_line,
-    split_head,
-)
+from greenserve.http.head import Fields, Limits, RequestLine, check_partial, take_head
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "http"
 LIMITS = Limits()
@@ -99,14 +90,14 @@ def read_stream(pieces: Iterator[bytes]) -> Stream:
 
 def read_head(source: Pieces) -> tuple[RequestLine, Fields] | None:
     seen = 0
-    while (end := find_head_end(source.buffer, 0, seen)) < 0:
+    while (head := take_head(source.buffer, LIMITS, seen=seen)) is None:
         check_partial(source.buffer, LIMITS, 0, seen)
         seen = len(source.buffer)
         if not source.fill():
             return None
-    line, block = split_head(source.buffer, 0, end, LIMITS)
+    line, fields, end = head
     source.take(end)
-    return parse_request_line(line), parse_fields(block, LIMITS)
+    return line, fields
 
 
 def make_body(source: Pieces, framing: Framing) -> Body:

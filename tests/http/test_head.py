@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from greenserve.http.head import (
     parse_request_line,
     skip_empty_lines,
     split_head,
+    take_head,
 )
 
 LIMITS = Limits()
@@ -506,15 +509,69 @@ def test_what_is_refused_early_is_refused_at_the_end_too(parts, data):
     try:
         check_partial(buffer[:cut], limits)
     except BadRequest:
-        with pytest.raises(BadRequest):
-            read_head(buffer + b"\r\n\r\n", limits)
+        ended = buffer + b"\r\n\r\n"
+        if ended.strip(b"\r\n"):  # a few empty lines more are no head yet
+            assert isinstance(answer(read_head, ended, limits), type)
 
 
-def read_head(buffer: bytes, limits: Limits) -> None:
+def read_head(buffer: bytes, limits: Limits) -> tuple[RequestLine, object, object, int] | None:
     end = find_head_end(buffer)
-    assert end >= 0 or not buffer.strip(b"\r\n")
     if end < 0:
-        raise BadRequest("nothing but empty lines")
-    line, block = split_head(buffer, 0, end, limits)
-    parse_request_line(line)
-    parse_fields(block, limits)
+        return None
+    text, block = split_head(buffer, 0, end, limits)
+    line = parse_request_line(text)
+    fields = parse_fields(block, limits)
+    return line, fields.raw, fields.variables, end
+
+
+def answer(read: Callable[[bytes, Limits], object], buffer: bytes, limits: Limits) -> object:
+    try:
+        return read(buffer, limits)
+    except BadRequest as exc:
+        return type(exc)
+
+
+HEAD_PARTS = st.lists(
+    st.sampled_from(
+        [
+            b"GET",
+            b" ",
+            b"/",
+            b"HTTP/1.1",
+            b"GET / HTTP/1.1\r\n",
+            b"Host: a\r\n",
+            b"\r\n",
+            b"\r",
+            b"\n",
+            b"A",
+            b":",
+            b"b",
+            b"\x00",
+            b"\xff",
+        ]
+    )
+)
+
+
+@given(HEAD_PARTS, HEAD_PARTS)
+def test_a_head_taken_in_one_go_is_the_head_taken_step_by_step(parts, rest):
+    def take(buffer: bytes, limits: Limits) -> object:
+        head = take_head(buffer, limits)
+        return head and (head[0], head[1].raw, head[1].variables, head[2])
+
+    for buffer in (b"".join(parts) + b"\r\n\r\n", b"".join(parts) + b"\r\n\r\n" + b"".join(rest)):
+        for limits in (LIMITS, Limits(max_line=16, max_field=10, max_fields=2, max_head=60)):
+            assert answer(take, buffer, limits) == answer(read_head, buffer, limits)
+
+
+@pytest.mark.parametrize("buffer", [b"", b"\r\n", b"\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_no_head_is_taken_before_its_end(buffer):
+    assert take_head(buffer, LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    "buffer", [b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\n\r\n\r\n", b"GET / HTTP/1.1\nHost: a\r\n\r\n"]
+)
+def test_a_bare_lf_before_the_fields_is_refused_with_the_whole_head_there(buffer):
+    with pytest.raises(BadRequest):
+        take_head(buffer, LIMITS)
