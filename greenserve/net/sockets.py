@@ -282,20 +282,18 @@ class GreenSocket(ParkingSocket):
         """Send, and yield how many bytes each step has sent. May switch."""
         fd = _regular_fd(file)
         sent = 0
-        while fd is not None and (count is None or sent < count):
+        if fd is not None:
             try:
-                part = self.sendfile_some(fd, offset + sent, _MAX_SENDFILE if count is None else count - sent)
+                while count is None or sent < count:
+                    part = self.sendfile_some(fd, offset + sent, _MAX_SENDFILE if count is None else count - sent)
+                    if not part:
+                        return
+                    sent += part
+                    yield part
+                return
             except OSError as exc:
                 if sent or exc.errno not in _NO_SENDFILE:
                     raise
-                break
-            if not part:
-                return
-            sent += part
-            yield part
-        else:
-            if fd is not None:
-                return
         if offset:
             file.seek(offset)
         while block := file.read(_FILE_BLOCK if count is None else min(_FILE_BLOCK, count - sent)):

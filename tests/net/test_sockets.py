@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from greenserve import sleep, spawn
-from greenserve.net import GreenSocket, listen, socketpair
+from greenserve.net import GreenSocket, fromfd, listen, socketpair
 from tests.net.worlds import Green, Plain, World, outcome, read_all, read_exactly
 from tests.sync.threads import let_run
 
@@ -347,6 +347,13 @@ def a_non_blocking_socket_never_waits(world: World) -> Any:
         outcome(a.sendmsg, [BIG]),
         outcome(a.sendfile, io.BytesIO(b"x")),
     ]
+
+
+@script
+def a_non_blocking_sendall_that_does_not_fit_fails(world: World) -> Any:
+    a, _ = world.pair()
+    a.setblocking(False)
+    return outcome(a.sendall, BIG), outcome(a.sendall, b"", 0)
 
 
 @script
@@ -825,6 +832,35 @@ def test_sendfile_some_sends_what_the_system_takes_at_once() -> None:
         with pytest.raises(BlockingIOError):
             while a.sendfile_some(file.fileno(), 0, len(BIG)):
                 pass
+
+
+class NoSendfile(GreenSocket):
+    """On a system that can't send files of its own accord."""
+
+    __slots__ = ("number",)
+
+    def sendfile_some(self, fd: int, offset: int, count: int) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "sent"), [(errno.EINVAL, 99), (errno.ENOSYS, 99), (errno.EIO, ("OSError", errno.EIO))]
+)
+def test_sendfile_reads_a_file_that_the_system_can_not_send_itself(number: int, sent: Any) -> None:
+    a, b = socketpair()
+    with NoSendfile(fileno=a.detach()) as sender, b, temporary_file() as file:
+        sender.number = number
+        assert outcome(sender.sendfile, file, 1, 99) == sent
+        sender.close()
+        assert read_all(b) == (BIG[1:100] if sent == 99 else b"")
+        assert file.tell() == (100 if sent == 99 else 0)
+
+
+def test_fromfd_keeps_no_copy_of_what_is_no_socket() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with open(os.devnull, "rb") as file, pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)):
+        fromfd(file.fileno(), -1, -1)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_connect_to_a_full_unix_backlog_waits_for_room(tmp_path: Path) -> None:

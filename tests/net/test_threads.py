@@ -278,6 +278,34 @@ print("end")
     assert run_in_new_process(script) == "end\n"
 
 
+def test_a_system_that_gives_no_more_threads_is_made_do_with() -> None:
+    script = """
+import threading
+from greenserve import execute, spawn, sleep
+
+ordinary = threading.stack_size()
+def let_none_start(): threading.stack_size(1 << 46)  # more than there is of address space
+def let_start(): threading.stack_size(ordinary)
+
+let_none_start()
+try:
+    execute(int)
+except RuntimeError as exc:
+    print(exc)
+let_start()
+inside, hold = threading.Event(), threading.Event()
+first = spawn(execute, lambda: (inside.set(), hold.wait())[1])
+while not inside.is_set():
+    sleep(0)
+let_none_start()
+second = spawn(execute, int)  # waits for the thread that there is
+sleep(0)
+hold.set()
+print(first.wait(), second.wait())
+"""
+    assert run_in_new_process(script) == "can't start new thread\nTrue 0\n"
+
+
 def test_a_first_call_is_no_deadlock_though_its_thread_has_only_just_been_started() -> None:
     assert run_in_new_process("from greenserve import execute; print(execute(str, 5))") == "5\n"
 
