@@ -12,8 +12,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve._originals import allocate_lock, monotonic
 from greenserve.core.hub import Hub, get_hub, thread_state
-from greenserve.core.timers import Handle
+from greenserve.core.timers import Handle, Timer
 from greenserve.core.waiters import WaitQueue, sleep
+from greenserve.errors import HubError
 
 __all__ = [
     "GreenThread",
@@ -35,10 +36,10 @@ T = TypeVar("T")
 _queue_lock = allocate_lock()
 
 
-def _report(exc: BaseException, hub: Hub, what: object) -> None:
+def _report(exc: BaseException, what: object) -> None:
     """Say once what ended a green thread, at its edge: nobody above it would."""
     if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-        hub.throw_in_main(exc)
+        get_hub().throw_in_main(exc)
     elif not isinstance(exc, GreenletExit):
         log.error("green thread %r failed", what, exc_info=exc)
 
@@ -50,7 +51,7 @@ class GreenThread(greenlet, Generic[T]):
 
     def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         greenlet.__init__(self, None, hub.greenlet)
-        self._hub = hub
+        self._hub: Hub | None = hub
         self._call: partial[T] | None = partial(function, *args, **kwargs)
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -64,21 +65,24 @@ class GreenThread(greenlet, Generic[T]):
         assert call is not None
         try:
             self._result = call()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - the edge of the green thread
+            # Without this frame, whose ``self`` would make a circle that keeps all frames of the failure alive.
+            if exc.__traceback__ is not None:
+                exc.__traceback__ = exc.__traceback__.tb_next
             self._error = exc
-            _report(exc, self._hub, call.func)
+            _report(exc, call.func)
         finally:
             self._finish()
 
     def _finish(self) -> None:
-        self._hub = None  # type: ignore[assignment]  # the mark of the end: `ended` reads it, and a dead thread needs no hub
+        self._hub = None  # the mark of the end: `ended` reads it, and a dead green thread needs no hub
         if self._links:
             links, self._links = self._links, None
             for link in links:
                 try:
                     link(self)
-                except BaseException as exc:
-                    _report(exc, get_hub(), link)
+                except BaseException as exc:  # noqa: BLE001 - the other links, and those who wait, have to be told
+                    _report(exc, link)
         if self._queue is not None:
             self._queue.wake_all()
 
@@ -93,14 +97,21 @@ class GreenThread(greenlet, Generic[T]):
         Raises:
             TimeoutError: It has not ended within ``timeout`` seconds. It goes on running.
             GreenletExit: It was killed or cancelled.
+            HubError: It waits for itself.
         """
         if not self.ended:
             self._wait(timeout)
-        if self._error is not None:
-            raise self._error
-        return cast(T, self._result)
+        error = self._error
+        if error is None:
+            return cast(T, self._result)
+        try:
+            raise error
+        finally:
+            del self, error  # the traceback holds this frame: no circle
 
     def _wait(self, timeout: float | None) -> None:
+        if getcurrent() is self:
+            raise HubError("a green thread can't wait for its own end")
         queue = self._queue
         if queue is None:
             with _queue_lock:
@@ -111,7 +122,7 @@ class GreenThread(greenlet, Generic[T]):
         # It may have ended in its own OS thread before it could see us in the queue.
         if self.ended:
             queue.leave(waiter)
-        elif not queue.finish(waiter, timeout):
+        elif not queue.finish(waiter, timeout) and not self.ended:
             raise TimeoutError(f"green thread has not ended within {timeout} s")
 
     def link(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -149,7 +160,7 @@ class GreenThread(greenlet, Generic[T]):
             return super().throw(*throw_args)
         start, self._start, self._call = self._start, None, None
         if start is not None:
-            self._hub.timers.cancel(start)
+            start.cancel()
         self._error = _as_exception(throw_args)
         self._finish()
         return super().throw(GreenletExit)
@@ -191,7 +202,7 @@ def spawn(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> GreenThre
     """
     hub = _current_hub()
     thread = GreenThread(hub, function, args, kwargs)
-    hub.ready.append(thread._start)  # type: ignore[arg-type]  # it has not started
+    hub.schedule(thread._start)  # type: ignore[arg-type]  # it has not started
     return thread
 
 
@@ -199,7 +210,8 @@ def spawn_after(seconds: float, function: Callable[..., T], /, *args: Any, **kwa
     """As `spawn`, no sooner than in ``seconds`` seconds. `GreenThread.cancel` takes it back."""
     hub = _current_hub()
     thread = GreenThread(hub, function, args, kwargs)
-    hub.timers.add(monotonic() + seconds, thread._start)  # type: ignore[arg-type]  # it has not started
+    thread._start = start = Timer(hub.timers, thread.switch)
+    hub.add_timer(monotonic() + seconds, start)
     return thread
 
 
@@ -207,40 +219,54 @@ def spawn_n(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> green
     """As `spawn`, where nobody wants the result: a plain greenlet, which costs less."""
     hub = _current_hub()
     thread = greenlet(_run_detached, hub.greenlet)
-    hub.ready.append(Handle(partial(thread.switch, hub, function, args, kwargs)))
+    hub.schedule(Handle(partial(thread.switch, function, args, kwargs)))
     return thread
 
 
-def _run_detached(hub: Hub, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _run_detached(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     try:
         function(*args, **kwargs)
-    except BaseException as exc:
-        _report(exc, hub, function)
+    except BaseException as exc:  # noqa: BLE001 - the edge of the green thread
+        _report(exc, function)
 
 
 def kill(thread: greenlet, *throw_args: Any) -> None:
-    """Raise `GreenletExit`, or what ``throw_args`` say (as in ``greenlet.throw``), in ``thread``. May switch."""
-    if thread.dead:
-        return
-    hub = get_hub()
-    if isinstance(thread, GreenThread):
-        hub = thread._hub
-        if thread._start is not None:
-            thread._start.cancel()  # its turn would come before that of the throw
+    """Raise `GreenletExit`, or what ``throw_args`` say (as in ``greenlet.throw``), in ``thread``. May switch.
+
+    No effect on one that has ended. It must be the caller's OS thread's, or a `GreenThread`.
+    """
     current = getcurrent()
     if thread is current:
-        _throw(thread, throw_args)
-    elif hub is get_hub() and current is not hub.greenlet:
-        # At once, and the caller goes on in the next round.
-        resume = Handle(current.switch)
-        hub.schedule(Handle(partial(_throw, thread, throw_args)))
-        hub.schedule(resume)
-        try:
+        thread.throw(*throw_args)
+    if not isinstance(thread, GreenThread):
+        _throw_soon(get_hub(), thread, throw_args, wait=True)
+        return
+    hub, start = thread._hub, thread._start
+    if hub is None:
+        return
+    is_ours = hub is getattr(thread_state, "hub", None)
+    if start is not None:  # its turn would come before that of the throw
+        if is_ours:
+            start.cancel()
+        else:
+            start.fire = None  # the timers are another OS thread's
+    _throw_soon(hub, thread, throw_args, wait=is_ours)
+
+
+def _throw_soon(hub: Hub, thread: greenlet, throw_args: tuple[Any, ...], *, wait: bool) -> None:
+    hub.call_soon(_throw, thread, throw_args)
+    current = getcurrent()
+    if not wait or current is hub.greenlet:
+        return
+    # At once, and the caller goes on in the next round.
+    resume = Handle(current.switch)
+    hub.schedule(resume)
+    try:
+        while resume.fire is not None:
             hub.switch()
-        finally:
-            resume.fire = None
-    else:
-        hub.schedule(Handle(partial(_throw, thread, throw_args)))
+    except BaseException:
+        resume.fire = None
+        raise
 
 
 def _throw(thread: greenlet, throw_args: tuple[Any, ...]) -> None:
@@ -260,6 +286,8 @@ def _as_exception(throw_args: tuple[Any, ...]) -> BaseException:
 
 
 def _after_fork_in_child() -> None:
+    global _queue_lock  # noqa: PLW0603 - another OS thread may have held it
+    _queue_lock = allocate_lock()
     # The green thread that forked goes on, on the new hub.
     current = getcurrent()
     if isinstance(current, GreenThread) and not current.ended:

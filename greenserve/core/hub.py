@@ -162,7 +162,7 @@ class Hub:
                     self._handle_error(failed)
                     del failed
                 self._loop()
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - the main greenlet is told, whatever it is
                 error = exc
 
     def _loop(self) -> None:
@@ -465,7 +465,7 @@ def _end_of_child(child: greenlet) -> NoReturn:
             status = exc.code
         else:
             sys.stderr.write(f"{exc.code}\n")
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001 - the edge of the process
         sys.excepthook(type(exc), exc, exc.__traceback__)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):

@@ -1,8 +1,8 @@
 """Waiting: the one way to park, and the one fair queue under every blocking primitive.
 
 A wake-up is a token that looks at its waiter's state when it runs, never a bare ``greenlet.switch``: between the
-wake-up and its turn the green thread may have been killed or timed out and be parked elsewhere by then. Here the state is
-`Handle.fire`, which a waiter clears when it stops waiting.
+wake-up and its turn the green thread may have been killed or timed out and be parked elsewhere by then. Here the state
+is `Handle.fire`, which a waiter clears when it stops waiting.
 
 Locks and queues may be shared between OS threads. Taking a waiter out of a `WaitQueue` is one atomic step, and whoever
 took it out owes it its wake-up, so that exactly one of "woken" and "gave up" is true however the two race.
@@ -186,8 +186,8 @@ class WaitQueue(deque["Waiter | NativeWaiter"]):
     ) -> bool:
         """Park a waiter that `enter` returned. True when woken, even at the last moment. May switch.
 
-        An exception that is thrown in comes out. If a wake-up had come by then, ``pass_on()`` first gives what it brought
-        to somebody else; by default the next in the queue is woken.
+        An exception that is thrown in comes out. If a wake-up had come by then, ``pass_on()`` first gives what it
+        brought to somebody else; by default the next in the queue is woken.
         """
         try:
             if waiter.park(timeout):
