@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
 
-MARKERS = frozenset({"ci", "continue", "excerpt", "file", "output", "serve", "skip"})
+MARKERS = frozenset({"calls", "ci", "continue", "excerpt", "file", "output", "serve", "skip"})
 
 # CommonMark 0.31 section 4.5: a fence is three or more backticks or tildes; it ends with at least as many.
 _FENCE = re.compile(r"(?P<indent>\s*)(?P<fence>`{3,}|~{3,})\s*(?P<language>[^\s`]*)[^`]*")

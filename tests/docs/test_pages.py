@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import MARKERS, ROOT, Page, find_ci_block, find_pages
+from tests.docs.members import find_members
 from tests.docs.running import PORTS, PageRun
 
 PAGES = find_pages()
 TEXTS = {page.path: page for page in PAGES}
+MEMBERS = find_members()
 
 # What a reader runs, and what a reader only looks at.
 RUN = frozenset({"bash", "console", "pycon", "python"})
 SHOWN = frozenset({"html", "http", "ini", "json", "nginx", "text", "toml"})
 
 _FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml)")
+_MEMBER = re.compile(r"([A-Z]\w*)\.(\w+)(?:\(.*\))?")
 _CALL = re.compile(r"(greenserve(?:\.\w+)+)\(.*\)")
 
 
@@ -103,6 +106,15 @@ def can_be_called(dotted: str) -> bool:
             found = getattr(found, part, None)
         return callable(found)
     return False
+
+
+def test_every_member_that_a_page_names_exists(page: Page) -> None:
+    missing = [
+        f"{page}:{line}: {span}"
+        for line, span in page.code_spans
+        if (match := _MEMBER.fullmatch(span)) and match[2] not in MEMBERS.get(match[1], ())
+    ]
+    assert missing == []
 
 
 def test_the_readme_holds_the_two_commands() -> None:
