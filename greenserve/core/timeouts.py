@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve._originals import monotonic
 from greenserve.core.hub import Hub, get_hub
 from greenserve.core.timers import Handle
+from greenserve.errors import HubError
 
 __all__ = ["Timeout", "is_timeout", "with_timeout"]
 
@@ -29,13 +30,20 @@ class Timeout(BaseException):
             lets the ``with`` block end silently.
 
     It starts when it is made; ``with Timeout(5):`` cancels it at the end of the block.
+
+    Raises:
+        TypeError: ``exception`` is something else.
+        ValueError: ``seconds`` is NaN.
+        HubError: A callback of the hub made it, or a signal handler inside the poll: there is nobody to raise it in.
     """
 
     def __init__(
         self,
         seconds: float | None = None,
-        exception: BaseException | type[BaseException] | Literal[False] | None = None,
+        exception: BaseException | type[BaseException] | bool | None = None,
     ) -> None:
+        if not (exception is None or isinstance(exception, (bool, BaseException)) or _is_exception_class(exception)):
+            raise TypeError(f"Timeout(exception={exception!r}): give an exception, or False for a silent end")
         super().__init__(seconds)
         self.seconds = seconds
         self.exception = exception
@@ -53,16 +61,19 @@ class Timeout(BaseException):
             raise RuntimeError(f"{self!r} has already started: cancel it first, or make another one")
         if self.seconds is None:
             return
-        exception = self if self.exception is None or self.exception is False else self.exception
-        self._hub = get_hub()
-        self._timer = Handle(None)
-        self._timer.fire = partial(_expire, self._timer, getcurrent(), exception)
-        self._hub.timers.add(monotonic() + self.seconds, self._timer)
+        exception = self if self.exception is None or isinstance(self.exception, bool) else self.exception
+        hub = get_hub()
+        current = getcurrent()
+        if current is hub.greenlet:
+            raise HubError("a Timeout needs a green thread that waits; neither the hub nor a signal handler in it does")
+        timer = Handle(partial(_expire, current, exception))
+        hub.timers.add(monotonic() + self.seconds, timer)
+        self._hub, self._timer = hub, timer
 
     def cancel(self) -> None:
         """Stop counting. Idempotent, and without effect once it was raised."""
         timer, self._timer = self._timer, None
-        if timer is not None and timer.fire is not None and self._hub is not None:
+        if timer is not None and self._hub is not None:
             self._hub.timers.cancel(timer)
 
     @property
@@ -90,7 +101,7 @@ class Timeout(BaseException):
         if self.seconds is None:
             return ""
         unit = "second" if self.seconds == 1 else "seconds"
-        if self.exception is None or self.exception is False:
+        if self.exception is None or isinstance(self.exception, bool):
             return f"{self.seconds} {unit}"
         return f"{self.seconds} {unit} ({self.exception!r})"
 
@@ -99,8 +110,11 @@ class Timeout(BaseException):
         return f"<{type(self).__name__} {state}: {self}>"
 
 
-def _expire(timer: Handle, thread: Any, exception: Any) -> None:
-    timer.fire = None
+def _is_exception_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _expire(thread: Any, exception: Any) -> None:
     if not thread.dead:
         thread.throw(exception)
 
