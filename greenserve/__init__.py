@@ -54,9 +54,10 @@ from greenserve.sync import (
 
 TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
-    from types import ModuleType
+    from typing import Any
 
     from greenserve import wsgi as wsgi
+    from greenserve.net.tls import wrap_ssl as wrap_ssl
 
 __all__ = [
     "BoundedSemaphore",
@@ -95,14 +96,17 @@ __all__ = [
     "spawn_n",
     "use_hub",
     "with_timeout",
+    "wrap_ssl",
     "wsgi",
 ]
 
-# Not everybody who wants a queue wants a server: these are imported when they are first asked for.
+# Not everybody who wants a queue wants a server, or OpenSSL: these are imported when they are first asked for.
 _SUBMODULES = ("wsgi",)
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "wrap_ssl":
+        return importlib.import_module(f"{__name__}.net.tls").wrap_ssl
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ PUBLIC: dict[str, str] = {
         "BoundedSemaphore CappedSemaphore Condition DeadlockError Event GreenPile GreenPool GreenSocket GreenThread "
         "GreenletExit GreenserveError LifoQueue LightQueue Lock PriorityQueue Queue RLock Semaphore StopServe Timeout "
         "__version__ connect execute get_hub getcurrent is_timeout kill listen local serve sleep spawn spawn_after "
-        "spawn_n use_hub with_timeout wsgi"
+        "spawn_n use_hub with_timeout wrap_ssl wsgi"
     ),
     "greenserve.apps": "AppError load_app",
     "greenserve.binds": "BindError Listener open_listeners",
@@ -65,12 +65,14 @@ PUBLIC: dict[str, str] = {
     "greenserve.http.target": "Target is_authority parse_target percent_decode",
     "greenserve.logs": "LogError configure_logs keep_logs_enabled",
     "greenserve.net": "",
+    "greenserve.net.contexts": "client_context server_context set_version",
     "greenserve.net.readers": "ReadableSocket SocketReader",
     "greenserve.net.resolver": (
         "getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo is_numeric resolve_address"
     ),
     "greenserve.net.sockets": "GreenSocket fromfd socketpair",
     "greenserve.net.threads": "Proxy execute killall set_num_threads",
+    "greenserve.net.tls": "GreenSSLSocket wrap_ssl",
     "greenserve.settings": "ALIASES SETTINGS Setting",
     "greenserve.wsgi": "HttpProtocol Server server",
     "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Record",

@@ -21,7 +21,7 @@ import struct
 # Plain numbers: masking the enums of the module socket costs a microsecond.
 from _socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, SO_ERROR, SO_LINGER, SOCK_STREAM, SOL_SOCKET
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from greenserve._originals import base_socket, base_socketpair, monotonic
 from greenserve.core.waiters import sleep, wait_writable
@@ -78,6 +78,9 @@ class GreenSocket(ParkingSocket):
     """
 
     __slots__ = ()
+
+    # A subclass that speaks TLS says True: whoever has to know can ask without loading OpenSSL.
+    is_tls: ClassVar[bool] = False
 
     # Receiving ------------------------------------------------------------------------------------------------------
 
