@@ -66,13 +66,15 @@ class GreenThread(greenlet, Generic[T]):
         try:
             self._result = call()
         except BaseException as exc:  # noqa: BLE001 - the edge of the green thread
-            # Without this frame, whose ``self`` would make a circle that keeps all frames of the failure alive.
+            # Without this frame: whose code failed needs no telling where green threads begin.
             if exc.__traceback__ is not None:
                 exc.__traceback__ = exc.__traceback__.tb_next
             self._error = exc
             _report(exc, call.func)
         finally:
             self._finish()
+            # The frames of a failure lead to this one (f_back): no circle, which would keep them all alive.
+            del self
 
     def _finish(self) -> None:
         self._hub = None  # the mark of the end: `ended` reads it, and a dead green thread needs no hub
