@@ -187,8 +187,12 @@ class Body:
             before_read()
 
     def _fail(self, failure: BadRequest) -> NoReturn:
-        self._failure = failure
-        raise failure
+        # Not the one that is raised, whose frames lead back to here: no circle, which would keep a connection alive.
+        self._failure = type(failure)(*failure.args)
+        try:
+            raise failure
+        finally:
+            del failure
 
 
 class LengthBody(Body):
