@@ -22,6 +22,7 @@ __all__ = [
     "InheritedFd",
     "Kind",
     "Mode",
+    "Numbered",
     "OrOff",
     "Several",
     "Size",
@@ -159,6 +160,20 @@ class Choice(Kind):
         if text.lower() not in self.words:
             raise ValueError
         return text.lower()
+
+
+class Numbered(Choice):
+    """One of a few words, or its number, counted from 0."""
+
+    __slots__ = ()
+
+    def parse(self, text: str) -> str:
+        return self.check(_parse_digits(text)) if text.isdigit() else super().parse(text)
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(self.words):
+            raise ValueError
+        return self.words[value]
 
 
 class Flag(Kind):

@@ -15,6 +15,7 @@ from greenserve._kinds import (
     Flag,
     Kind,
     Mode,
+    Numbered,
     OrOff,
     Several,
     Size,
@@ -27,7 +28,7 @@ TYPE_CHECKING = False  # as typing's, without the milliseconds that importing ty
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ALIASES", "SETTINGS", "Setting"]
+__all__ = ["ALIASES", "SETTINGS", "TLS", "Setting"]
 
 
 class Setting:
@@ -105,6 +106,7 @@ _BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas b
 
 _APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
 _DEADLINES, _LOGGING = "Deadlines", "Logging"
+TLS = "TLS"
 
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
@@ -223,6 +225,14 @@ SETTINGS: dict[str, Setting] = {
             keyword_of="server",
         ),
         Setting(
+            "tls_handshake_timeout",
+            Duration(),
+            10.0,
+            "A TLS handshake must be done within this time after the connection was accepted.",
+            group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
             "head_timeout",
             Duration(),
             30.0,
@@ -261,6 +271,46 @@ SETTINGS: dict[str, Setting] = {
             30.0,
             "How long a graceful stop waits for the requests that are running.",
             group=_DEADLINES,
+            keyword_of="server",
+        ),
+        Setting(
+            "certfile",
+            OrOff(Text("FILE", "a file"), "none"),
+            None,
+            "Speak TLS, with the certificate in this file and those behind it that vouch for it, in PEM.",
+            group=TLS,
+            keyword_of="server",
+        ),
+        Setting(
+            "keyfile",
+            OrOff(Text("FILE", "a file"), "none"),
+            None,
+            "The certificate's key, in PEM, if it is not in the same file.",
+            group=TLS,
+            keyword_of="server",
+        ),
+        Setting(
+            "ca_certs",
+            OrOff(Text("FILE", "a file"), "none"),
+            None,
+            "The certificates, in PEM, that must vouch for those of clients.",
+            group=TLS,
+            keyword_of="server",
+        ),
+        Setting(
+            "cert_reqs",
+            Numbered("WHETHER", "none", "optional", "required"),
+            "none",
+            "Whether clients are asked for a certificate, and turned away without one: none, optional or required.",
+            group=TLS,
+            keyword_of="server",
+        ),
+        Setting(
+            "ciphers",
+            OrOff(Text("CIPHERS", "a list as `openssl ciphers` takes it"), "default"),
+            None,
+            "The cipher suites of TLS 1.2. Those of TLS 1.3 are all good, and OpenSSL's own.",
+            group=TLS,
             keyword_of="server",
         ),
         Setting(

@@ -39,6 +39,12 @@ def test_a_missing_dependency_names_the_extra_that_brings_it() -> None:
     assert caught.value.name == "a_library_that_nobody_has"
 
 
+def test_a_missing_part_of_python_is_named_and_no_extra_is_blamed() -> None:
+    with pytest.raises(MissingExtra) as caught:
+        extras.load(None, "extra_needs_much")
+    assert str(caught.value) == "extra_needs_much needs a_library_that_nobody_has, which this Python was built without"
+
+
 def test_a_missing_extra_is_an_import_error_to_those_who_know_no_other() -> None:
     with pytest.raises(ImportError):
         extras.load("much", "extra_needs_much")
