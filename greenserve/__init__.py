@@ -8,6 +8,7 @@ The map, each row resting on those above it:
 - ``sync``: events, locks, queues, pools.
 - ``net``: green sockets, listeners, the native thread pool.
 - ``wsgi``: the server.
+- ``green``: the standard library, cooperative; ``monkey``: the patch that puts it in place.
 - ``cli``: the command.
 
 Importing this patches nothing.
@@ -56,6 +57,8 @@ TYPE_CHECKING = False  # as typing's, without the milliseconds that importing ty
 if TYPE_CHECKING:
     from typing import Any
 
+    from greenserve import green as green
+    from greenserve import monkey as monkey
     from greenserve import wsgi as wsgi
     from greenserve.net.tls import wrap_ssl as wrap_ssl
 
@@ -85,10 +88,12 @@ __all__ = [
     "execute",
     "get_hub",
     "getcurrent",
+    "green",
     "is_timeout",
     "kill",
     "listen",
     "local",
+    "monkey",
     "serve",
     "sleep",
     "spawn",
@@ -101,7 +106,7 @@ __all__ = [
 ]
 
 # Not everybody who wants a queue wants a server, or OpenSSL: these are imported when they are first asked for.
-_SUBMODULES = ("wsgi",)
+_SUBMODULES = ("green", "monkey", "wsgi")
 
 
 def __getattr__(name: str) -> Any:

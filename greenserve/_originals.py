@@ -54,6 +54,9 @@ __all__ = [
     "selectors",
     "set_signal_handler",
     "signal_handler",
+    "signal_pause",
+    "signal_sigtimedwait",
+    "signal_sigwaitinfo",
     "socket_type",
     "start_new_thread",
     "thread_local",
@@ -74,13 +77,17 @@ os_writev = os.writev
 os_waitpid = os.waitpid
 os_wait3 = os.wait3
 os_wait4 = os.wait4
-os_waitid = getattr(os, "waitid", None)  # not on macOS before Python 3.13
+os_waitid: Any = getattr(os, "waitid", None)  # not on macOS before Python 3.13
 os_system = os.system
 
 io_open = io.open
 
 set_signal_handler = signal.signal
 signal_handler = signal.getsignal
+signal_pause = signal.pause
+# Not on macOS.
+signal_sigtimedwait: Any = getattr(signal, "sigtimedwait", None)
+signal_sigwaitinfo: Any = getattr(signal, "sigwaitinfo", None)
 
 # Python 3.13's: joins the native threads that are no daemons.
 end_native_threads = getattr(_thread, "_shutdown", None)

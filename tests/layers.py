@@ -62,6 +62,8 @@ FACE = frozenset({"wsgi", "monkey", "websocket", "aio", "debug", "green", "net.t
 
 # Modules that may load another one by its name, and what they load so.
 LOADERS = {
+    "monkey": "the modules of the standard library that it patches",
+    "monkey._copies": "the modules that it copies",
     "__init__": "the public submodules, by PEP 562",
     "extras": "the one module that is wholly about an optional dependency",
     "apps": "the user's application",

@@ -1,0 +1,133 @@
+"""What differs in the module ``signal``: handlers may block, and what waits for a signal lets others run.
+
+Facts this rests on (CPython's signal module; our hub):
+
+- A handler written in Python runs between two bytecodes of whatever the main thread is doing: in the hub, in the middle
+  of its poll, or in any green thread.
+- In the hub nobody can park, and an exception there has nobody to go to.
+
+What this means for us: in the hub a handler runs in a green thread of its own, at once, and may park; what it raises
+anywhere but in the main greenlet is raised there, since that is the main thread.
+"""
+
+from __future__ import annotations
+
+import signal as _signal
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from greenserve import _originals
+from greenserve.core.hub import Hub, get_hub, has_hub
+from greenserve.core.waiters import WaitQueue, sleep
+from greenserve.green._parking import find_hub
+
+__all__ = ["adopt", "getsignal", "pause", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
+
+_Handler = Callable[[int, "FrameType | None"], Any]
+
+# Nobody is told of a pending signal that is blocked: it is asked for after so many seconds, at first and at most.
+_MIN_PAUSE = 0.001
+_MAX_PAUSE = 0.05
+
+
+class _Caught:
+    """What the system calls for a signal: the program's handler, where it can block and raise."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: _Handler) -> None:
+        self.handler = handler
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        _paused.wake_all()
+        hub = get_hub() if has_hub() else None
+        current = getcurrent()
+        if hub is None or current is hub.main:
+            self.handler(signum, frame)
+        elif current is hub.greenlet:
+            greenlet(partial(self._run, hub), hub.greenlet).switch(signum, frame)
+        else:
+            self._run(hub, signum, frame)
+
+    def _run(self, hub: Hub, signum: int, frame: FrameType | None) -> None:
+        try:
+            self.handler(signum, frame)
+        except GreenletExit:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - it is the main greenlet's, whatever it is
+            hub.throw_in_main(exc)
+
+
+# Those who wait in `pause`.
+_paused = WaitQueue()
+
+
+def signal(signalnum: int, handler: Any, /) -> Any:
+    """``signal.signal``. The handler may block, wherever it runs."""
+    if callable(handler) and handler is not _signal.default_int_handler and not isinstance(handler, int):
+        handler = _Caught(handler)
+    return _handler_of(_originals.set_signal_handler(signalnum, handler))
+
+
+def getsignal(signalnum: int, /) -> Any:
+    """``signal.getsignal``."""
+    return _handler_of(_originals.signal_handler(signalnum))
+
+
+def _handler_of(installed: Any) -> Any:
+    return installed.handler if isinstance(installed, _Caught) else installed
+
+
+def adopt() -> None:
+    """Let the handlers that were set before block too. In the main OS thread only; elsewhere nothing happens."""
+    for signum in _signal.valid_signals():
+        handler = _originals.signal_handler(signum)
+        if callable(handler) and not isinstance(handler, (_Caught, int)):
+            try:
+                signal(signum, handler)
+            except ValueError:
+                return
+
+
+def pause() -> None:
+    """``signal.pause``. May switch."""
+    if find_hub() is None:
+        _originals.signal_pause()
+    else:
+        _paused.wait()
+
+
+def sigtimedwait(sigset: Iterable[int], timeout: float, /) -> Any:
+    """``signal.sigtimedwait``. May switch."""
+    sigset = list(sigset)
+    if find_hub() is None or timeout <= 0:
+        return _originals.signal_sigtimedwait(sigset, timeout)
+    return _wait_pending(sigset, _originals.monotonic() + timeout)
+
+
+def sigwaitinfo(sigset: Iterable[int], /) -> Any:
+    """``signal.sigwaitinfo``. May switch."""
+    sigset = list(sigset)
+    return _originals.signal_sigwaitinfo(sigset) if find_hub() is None else _wait_pending(sigset, None)
+
+
+def sigwait(sigset: Iterable[int], /) -> Any:
+    """``signal.sigwait``. May switch."""
+    return _signal.Signals(sigwaitinfo(sigset).si_signo)
+
+
+def _wait_pending(sigset: list[int], deadline: float | None) -> Any:
+    pause = _MIN_PAUSE
+    while True:
+        found = _originals.signal_sigtimedwait(sigset, 0)
+        if found is not None:
+            return found
+        left = pause if deadline is None else deadline - _originals.monotonic()
+        if left <= 0:
+            return None
+        sleep(min(pause, left))
+        pause = min(pause * 2, _MAX_PAUSE)
