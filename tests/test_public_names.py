@@ -22,8 +22,8 @@ PUBLIC: dict[str, str] = {
     "greenserve": (
         "BoundedSemaphore CappedSemaphore Condition DeadlockError Event GreenPile GreenPool GreenSocket GreenThread "
         "GreenletExit GreenserveError LifoQueue LightQueue Lock PriorityQueue Queue RLock Semaphore StopServe Timeout "
-        "__version__ connect execute get_hub getcurrent is_timeout kill listen local serve sleep spawn spawn_after "
-        "spawn_n use_hub with_timeout wrap_ssl wsgi"
+        "__version__ connect execute get_hub getcurrent green is_timeout kill listen local monkey serve sleep spawn "
+        "spawn_after spawn_n use_hub with_timeout wrap_ssl wsgi"
     ),
     "greenserve.apps": "AppError load_app",
     "greenserve.binds": "BindError Listener open_listeners",
@@ -37,9 +37,9 @@ PUBLIC: dict[str, str] = {
     "greenserve.core.hub": "Hub get_hub has_hub in_main_thread thread_state use_hub",
     "greenserve.core.locals": "local",
     "greenserve.core.poller": "BACKENDS Backend Poller READ Source WRITE make_backend",
-    "greenserve.core.report": "describe_parked parked_greenlets",
+    "greenserve.core.report": "describe_parked describe_place parked_greenlets",
     "greenserve.core.timeouts": "Timeout is_timeout with_timeout",
-    "greenserve.core.timers": "Handle Timers",
+    "greenserve.core.timers": "Handle Timer Timers",
     "greenserve.core.waiters": "NativeWaiter WaitQueue Waiter new_waiter sleep wait_readable wait_writable",
     "greenserve.demo": "app",
     "greenserve.errors": (
@@ -48,24 +48,52 @@ PUBLIC: dict[str, str] = {
         "TargetTooLong VersionNotSupported"
     ),
     "greenserve.extras": "load",
+    "greenserve.green": "",
+    "greenserve.green.io": "PipeIO fdopen open",
+    "greenserve.green.os": (
+        "may_block read readv system wait wait3 wait4 wait_process wait_ready waitid waitpid write writev"
+    ),
+    "greenserve.green.queue": "SimpleQueue",
+    "greenserve.green.select": "epoll poll select",
+    "greenserve.green.selectors": "DefaultSelector PollSelector SelectSelector",
+    "greenserve.green.signal": "adopt getsignal pause signal sigtimedwait sigwait sigwaitinfo",
+    "greenserve.green.socket": (
+        "create_connection fromfd getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo socket "
+        "socketpair"
+    ),
+    "greenserve.green.subprocess": "io popen_wait",
+    "greenserve.green.threading": (
+        "DummyThread Lock RLock ThreadHandle forget_nothing get_ident get_main_thread_ident local make_thread_handle "
+        "set_sentinel shutdown start_joinable_thread start_new_thread"
+    ),
+    "greenserve.green.time": "sleep",
     "greenserve.http": "",
     "greenserve.http.body": "Body ChunkedBody EMPTY_BODY LengthBody Source",
-    "greenserve.http.date": "date_line http_date now_date",
+    "greenserve.http.date": "Dates date_line http_date now_date",
     "greenserve.http.framing": "BodyKind Framing frame_request tokens",
     "greenserve.http.head": (
         "Fields Limits MAX_EMPTY_LINES RequestLine check_partial find_head_end is_token parse_field_line parse_fields "
-        "parse_request_line skip_empty_lines split_head"
+        "parse_request_line skip_empty_lines split_head take_head"
     ),
     "greenserve.http.memo": "Memo Memory",
     "greenserve.http.names": "HOP_BY_HOP REPEATED_IN_REQUESTS REPEATED_IN_RESPONSES SERVER_VARIABLES",
     "greenserve.http.response": (
-        "LAST_CHUNK ResponseFields body_allowed capitalize check_fields chunk error_page is_hop_by_hop parse_status "
-        "serialize_fields status_line"
+        "LAST_CHUNK ResponseFields ResponseHead body_allowed capitalize check_fields check_head chunk error_page "
+        "is_hop_by_hop parse_status serialize_fields status_line"
     ),
     "greenserve.http.target": "Target is_authority parse_target percent_decode",
     "greenserve.logs": "LogError configure_logs keep_logs_enabled",
-    "greenserve.net": "",
+    "greenserve.monkey": (
+        "PatchWarning import_patched is_patched original patch_all patch_builtins patch_os patch_select patch_signal "
+        "patch_socket patch_subprocess patch_thread patch_time"
+    ),
+    "greenserve.net": (
+        "GreenSocket Proxy StopServe connect connections_of create_connection execute fromfd killall listen serve "
+        "set_num_threads socketpair"
+    ),
     "greenserve.net.contexts": "client_context server_context set_version",
+    "greenserve.net.listeners": "StopServe connect connections_of create_connection listen serve",
+    "greenserve.net.parking": "BURST ParkingSocket",
     "greenserve.net.readers": "ReadableSocket SocketReader",
     "greenserve.net.resolver": (
         "getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo is_numeric resolve_address"
@@ -73,17 +101,28 @@ PUBLIC: dict[str, str] = {
     "greenserve.net.sockets": "GreenSocket fromfd socketpair",
     "greenserve.net.threads": "Proxy execute killall set_num_threads",
     "greenserve.net.tls": "GreenSSLSocket wrap_ssl",
-    "greenserve.settings": "ALIASES SETTINGS Setting",
+    "greenserve.settings": "ALIASES SETTINGS Setting TLS",
+    "greenserve.sync": (
+        "BoundedSemaphore CappedSemaphore Condition Empty Event Full GreenPile GreenPool LifoQueue LightQueue Lock "
+        "PriorityQueue Queue RLock Semaphore"
+    ),
+    "greenserve.sync.events": "Event",
+    "greenserve.sync.locks": "Condition Lock RLock",
+    "greenserve.sync.pools": "GreenPile GreenPool",
+    "greenserve.sync.queues": "Empty Full LifoQueue LightQueue PriorityQueue Queue",
+    "greenserve.sync.semaphores": "BoundedSemaphore CappedSemaphore Semaphore Slots check_timeout",
+    "greenserve.testing": "assert_no_switch serve wait_until_parked",
     "greenserve.wsgi": "HttpProtocol Server server",
     "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Record",
     "greenserve.wsgi.environ": "Environ connection_environ request_environ server_environ",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
     "greenserve.wsgi.input": "Input RequestConnection",
-    "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase abort",
+    "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase",
     "greenserve.wsgi.response": "Response",
     "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp",
     "greenserve.wsgi.server": "Server server",
+    "greenserve.wsgi.tls": "Handshaker",
 }
 
 
