@@ -28,6 +28,7 @@ from greenserve.wsgi.response import Response
 
 if TYPE_CHECKING:
     from greenserve.wsgi.server import Server
+    from greenserve.wsgi.tls import Handshaker
 
 Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -131,10 +132,9 @@ class HttpProtocol:
     )
 
     def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
-        self.conn = conn
+        self.use(conn)
         self.address = address
         self.server = server
-        self.rfile: SocketReader = conn.makefile("rb", reader=SocketReader)
         self.rfile.buffer = initial
         self.phase = _IDLE
         self.deadline = _NEVER
@@ -151,6 +151,11 @@ class HttpProtocol:
         self.continue_fields: bytes | None = None
         self.forget()
 
+    def use(self, conn: GreenSocket) -> None:
+        """Speak over ``conn`` from now on. Nothing may have been read ahead from the socket so far."""
+        self.conn = conn
+        self.rfile: SocketReader = conn.makefile("rb", reader=SocketReader)
+
     def forget(self) -> None:
         """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
         self._head = b""  # the last head, byte for byte
@@ -163,12 +168,25 @@ class HttpProtocol:
     def handle(self) -> None:
         """Serve requests until the connection ends. May switch."""
         try:
+            tls = self.server.tls
+            if tls is not None and not self._enter(tls):
+                return
             while self.handle_one_request() is _KEEP_ALIVE:
                 pass
         except (ConnectionError, Expired, ClosedWhileWaiting) as exc:
             log.debug("connection from %s ended: %s", self.address, exc)
         finally:
             self.finish()
+
+    def _enter(self, tls: Handshaker) -> bool:
+        """Do the TLS handshake, if there is one to do. False when the connection has ended with it. May switch."""
+        try:
+            return tls.open(self)
+        except BadRequest as exc:
+            self._refuse(exc)
+            return False
+        except OSError as exc:
+            raise ClientGone(str(exc)) from exc
 
     def handle_one_request(self) -> Next:
         """Read one request, run the app, and answer. May switch."""
@@ -179,9 +197,12 @@ class HttpProtocol:
             self.deadline = monotonic() + (server.keep_alive if self.served else server.head_timeout)
             # Park first, then read: between two requests there is nearly never something to read, and finding that
             # out costs as much as parsing the request.
-            self.conn.wait_readable()
-            if not rfile.fill():
-                return _CLOSE
+            try:
+                self.conn.wait_readable()
+                if not rfile.fill():
+                    return _CLOSE
+            except OSError as exc:
+                raise ClientGone(str(exc)) from exc
             self._unparked = 0
         else:
             self._unparked += 1
@@ -277,6 +298,8 @@ class HttpProtocol:
                     if server.stopping and self.deadline > monotonic():
                         return None
                     raise RequestTimeout("the request did not arrive in time") from None
+                except OSError as exc:
+                    raise ClientGone(str(exc)) from exc
                 buffer = rfile.buffer
                 found = take_head(buffer, limits, server.keep_underscores, seen)
             self.deadline = _NEVER
@@ -306,7 +329,11 @@ class HttpProtocol:
         return environ
 
     def _make_environ(self) -> Environ:
-        environ = connection_environ(self.server.environ, self.conn.getsockname(), self.address)
+        conn, server = self.conn, self.server
+        base = server.tls_environ if conn.is_tls else server.environ
+        environ = connection_environ(base, conn.getsockname(), self.address)
+        if server.tls is not None:
+            environ.update(server.tls.describe(conn))
         environ["greenserve.socket"] = environ["gunicorn.socket"] = SocketOffer(self.hijack)
         environ["greenserve.protocol"] = self
         environ["wsgi.input"] = environ["eventlet.input"] = Input(self, EMPTY_BODY)
@@ -342,7 +369,7 @@ class HttpProtocol:
                 for start in range(0, len(data), _PIECE):
                     self.deadline = monotonic() + self.server.write_timeout
                     self.conn.send(view[start : start + _PIECE])
-        except (ConnectionError, ClosedWhileWaiting) as exc:
+        except OSError as exc:
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
             raise ClientGone(f"the client took nothing for {self.server.write_timeout} s") from exc
@@ -367,7 +394,7 @@ class HttpProtocol:
                 if not part:
                     break  # the file has become shorter
                 sent += part
-        except (ConnectionError, ClosedWhileWaiting) as exc:
+        except OSError as exc:
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
             raise ClientGone(f"the client took nothing for {timeout} s") from exc
@@ -541,7 +568,7 @@ class _BodySource:
         except Expired:
             self._stalled = True
             raise StalledBody("the request's body did not go on in time") from None
-        except ConnectionError as exc:
+        except OSError as exc:
             raise BodyError(f"the client left in the middle of its request's body: {exc}") from exc
         finally:
             protocol.deadline = _NEVER

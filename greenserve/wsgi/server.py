@@ -9,26 +9,32 @@ import sys
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from greenlet import greenlet
 
+from greenserve import extras
 from greenserve._originals import monotonic, wall_time
 from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, sleep
-from greenserve.errors import ContentTooLarge
+from greenserve.errors import ContentTooLarge, SettingError
 from greenserve.http.date import date_line
 from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
-from greenserve.settings import SETTINGS
+from greenserve.settings import SETTINGS, TLS
 from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.protocol import HttpProtocol, Phase
 from greenserve.wsgi.response import Response
 from greenserve.wsgi.run import WSGIApp
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from greenserve.wsgi.tls import Handshaker
 
 __all__ = ["Server", "server"]
 
@@ -52,6 +58,7 @@ class Server:
     """Serves ``app`` on one listening socket, or several.
 
     Every limit and deadline is a keyword of its own; ``greenserve.settings`` has the defaults and says what they mean.
+    With an ``ssl_context``, or a ``certfile``, all listeners speak TLS; without, those that `greenserve.wrap_ssl` made.
 
     Attributes:
         connections: The open connections.
@@ -67,6 +74,7 @@ class Server:
         listeners: Any,
         app: WSGIApp,
         *,
+        ssl_context: SSLContext | None = None,
         environ: dict[str, Any] | None = None,
         log: logging.Logger | TextIO | None = None,
         log_output: bool = True,
@@ -110,8 +118,11 @@ class Server:
         self.log_x_forwarded_for = log_x_forwarded_for
         self.can_sendfile = True
         self.access_log = _access_log(log, log_format) if log_output else None
+        self.tls = _handshaker(self.listeners, ssl_context, values)
         self.environ: Environ = server_environ("http", multiprocess=multiprocess, extra=environ)
-        self.environ.setdefault("wsgi.file_wrapper", FileWrapper)
+        self.tls_environ: Environ = server_environ("https", multiprocess=multiprocess, extra=environ)
+        for base in (self.environ, self.tls_environ):
+            base.setdefault("wsgi.file_wrapper", FileWrapper)
 
         self.connections: dict[HttpProtocol, greenlet] = {}
         self.requests = 0
@@ -143,7 +154,8 @@ class Server:
                 # Linux hands it down to the connections. An answer leaves in one piece anyway.
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._acceptors.append(spawn(self._accept, listener))
-            log.info("listening on %s", _describe(listener))
+            is_tls = listener.is_tls or (self.tls is not None and self.tls.context is not None)
+            log.info("listening on %s", _describe(listener, "https" if is_tls else "http"))
         self._sweeper = spawn(self._sweep)
 
     def serve_forever(self) -> None:
@@ -179,6 +191,19 @@ class Server:
         """
         timeout = self.graceful_timeout if graceful_timeout is None else graceful_timeout
         self._hub.call_soon(self._begin_stop, monotonic() + timeout)
+
+    def reload_certificates(self, ssl_context: SSLContext | None = None) -> None:
+        """Use ``ssl_context`` for the handshakes to come, or what certificate and key files hold now.
+
+        Connections that are open keep what they have. May be called from any OS thread and from a signal handler.
+
+        Raises:
+            SettingError: The files are not right. The server goes on with what they held before.
+            ValueError: There are no files, or no TLS.
+        """
+        if self.tls is None:
+            raise ValueError("reload_certificates(): the server does not speak TLS")
+        self.tls.reload(ssl_context)
 
     def _begin_stop(self, deadline: float) -> None:
         self._stop_deadline = min(self._stop_deadline, deadline)
@@ -288,6 +313,8 @@ class Server:
     def _sweep(self) -> None:
         """Look at every connection's deadline now and then: no wait of theirs pays for a timer."""
         shortest = min(self.head_timeout, self.body_timeout, self.write_timeout, self.keep_alive or 1.0)
+        if self.tls is not None:
+            shortest = min(shortest, self.tls.timeout)
         interval = min(1.0, max(0.02, shortest / 10))
         while True:
             sleep(interval)
@@ -413,6 +440,20 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _handshaker(
+    listeners: list[GreenSocket], ssl_context: SSLContext | None, values: dict[str, Any]
+) -> Handshaker | None:
+    given = [name for name, setting in SETTINGS.items() if setting.group == TLS and values[name] != setting.default]
+    if ssl_context is None and given and values["certfile"] is None:
+        raise SettingError(f"{', '.join(given)} without certfile: a server needs a certificate to speak TLS")
+    if ssl_context is not None and given:
+        raise SettingError(f"{', '.join(given)} beside ssl_context: the context says that already")
+    if ssl_context is None and not given and not any(listener.is_tls for listener in listeners):
+        return None
+    handshaker: Handshaker = extras.load(None, "greenserve.wsgi.tls").Handshaker(ssl_context, values)
+    return handshaker
+
+
 def _access_log(target: logging.Logger | TextIO | None, log_format: str | None) -> AccessLog:
     return AccessLog(logging.getLogger("greenserve.access") if target is None else target, log_format or COMBINED)
 
@@ -422,9 +463,9 @@ def _max_connections() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _SPARE_FILES)
 
 
-def _describe(listener: GreenSocket) -> str:
+def _describe(listener: GreenSocket, scheme: str) -> str:
     name = listener.getsockname()
     if isinstance(name, tuple):
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        return f"http://{host}:{name[1]}"
+        return f"{scheme}://{host}:{name[1]}"
     return f"unix:{name}"
