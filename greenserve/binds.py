@@ -28,10 +28,11 @@ class Listener:
     ``str()`` is where it can be reached: a URL with the real port, or ``unix:PATH``.
     """
 
-    __slots__ = ("_file", "socket")
+    __slots__ = ("_file", "scheme", "socket")
 
     def __init__(self, sock: GreenSocket, path: str | None = None) -> None:
         self.socket = sock
+        self.scheme = "http"
         # The file that bind() made, by its path and identity: by the time we go, another server may have its own there.
         self._file = (path, _identity(path)) if path is not None else None
 
@@ -40,7 +41,7 @@ class Listener:
         if not isinstance(name, tuple):
             return f"unix:{name if isinstance(name, str) else os.fsdecode(name)}"
         host, port = name[:2]
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        return f"{self.scheme}://[{host}]:{port}/" if ":" in host else f"{self.scheme}://{host}:{port}/"
 
     def close(self) -> None:
         self.socket.close()
@@ -52,11 +53,18 @@ class Listener:
 
 
 def open_listeners(
-    addresses: Iterable[Address], *, backlog: int, reuse_port: bool = False, unix_socket_mode: int | None = None
+    addresses: Iterable[Address],
+    *,
+    backlog: int,
+    reuse_port: bool = False,
+    unix_socket_mode: int | None = None,
+    scheme: str = "http",
 ) -> list[Listener]:
     """Listen on all of ``addresses``, or on none.
 
-    ``unix_socket_mode`` are the permissions of Unix sockets, where None leaves what the umask does.
+    Args:
+        unix_socket_mode: The permissions of Unix sockets; None leaves what the umask does.
+        scheme: What the URLs of TCP addresses begin with.
 
     Raises:
         BindError: One of them can't be listened on.
@@ -66,6 +74,7 @@ def open_listeners(
         for address in addresses:
             listener = _open(address, backlog, reuse_port, unix_socket_mode)
             undo.callback(listener.close)
+            listener.scheme = scheme
             listeners.append(listener)
         undo.pop_all()
     return listeners

@@ -22,7 +22,7 @@ class HijackedSocket:
     """
 
     def __init__(self, sock: GreenSocket, unread: bytes) -> None:
-        self._sock = sock
+        self._sock: Any = sock  # one that speaks TLS can do more
         self._unread = unread
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -30,7 +30,8 @@ class HijackedSocket:
         if self._unread:
             data, self._unread = self._unread[:size], self._unread[size:]
             return data
-        return self._sock.recv(size, flags)
+        received: bytes = self._sock.recv(size, flags)
+        return received
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Put up to ``nbytes`` bytes, or as many as fit, into ``buffer``. May switch."""
@@ -38,11 +39,12 @@ class HijackedSocket:
             data = self.recv(nbytes or len(buffer))
             buffer[: len(data)] = data
             return len(data)
-        return self._sock.recv_into(buffer, nbytes, flags)
+        count: int = self._sock.recv_into(buffer, nbytes, flags)
+        return count
 
     def pending(self) -> int:
-        """How many bytes were read ahead and not given back yet: `select` does not see these."""
-        return len(self._unread)
+        """How many bytes are here already, read ahead or decrypted with others: `select` does not see these."""
+        return len(self._unread) + (self._sock.pending() if self._sock.is_tls else 0)
 
     def unwrap_socket(self) -> tuple[GreenSocket, bytes]:
         """The green socket itself, and the bytes read ahead; for whoever keeps them apart."""
