@@ -71,7 +71,7 @@ def _run(argv: Sequence[str]) -> int:
     _check_log_format(config)
     _enter_directory(config)
     if is_check:
-        _load(config)
+        Server([], _load(config), log_output=False, **config.keywords_of("server"))
         return 0
     return _serve(config)
 
@@ -86,7 +86,12 @@ def _serve(config: Config) -> int:
         log.warning("%s", line)
     _raise_file_limit()
     # First of all, since an application may take seconds to load, and a busy port is told at once.
-    listeners = open_listeners(config.bind, unix_socket_mode=config.unix_socket_mode, **config.keywords_of("listen"))
+    listeners = open_listeners(
+        config.bind,
+        unix_socket_mode=config.unix_socket_mode,
+        scheme="http" if config.certfile is None else "https",
+        **config.keywords_of("listen"),
+    )
     try:
         app = _load(config)
         server = Server(
@@ -97,6 +102,8 @@ def _serve(config: Config) -> int:
             **config.keywords_of("server"),
         )
         _stop_on_signals(server, config.graceful_timeout)
+        if config.certfile is not None:
+            _reload_on_hangup(server)
         where = " and ".join(map(str, listeners))
         what = "the demo" if is_demo else config.wsgi_app
         _write(sys.stdout, f"greenserve {__version__} serving {what} at {where} (Ctrl-C stops)")
@@ -159,6 +166,21 @@ def _stop_on_signals(server: Server, graceful_timeout: float) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, stop)
+
+
+def _reload_on_hangup(server: Server) -> None:
+    """A HUP has certificate and key read again, by the hub: a log can't be written from a signal handler."""
+    hub = get_hub()
+    signal.signal(signal.SIGHUP, lambda number, frame: hub.call_soon(_reload_certificates, server))
+
+
+def _reload_certificates(server: Server) -> None:
+    try:
+        server.reload_certificates()
+    except SettingError as exc:
+        log.error("the certificate stays as it was: %s", exc)
+    else:
+        log.info("the certificate was read again")
 
 
 def _write(stream: TextIO, text: str) -> None:
