@@ -6,7 +6,6 @@ Knows the wait queue; no hub. An owner is a greenlet: an OS thread without green
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import repeat
 from types import TracebackType
 from typing import TypeVar
@@ -63,7 +62,7 @@ class Lock(Semaphore):
         """In a forked child: free, and nobody waits, since those who did stayed in the parent."""
         self._unused = repeat(None, 0)
         self._free[:] = [None]
-        self._queue = WaitQueue()
+        self._queue.clear()
 
 
 class _Hold:
@@ -76,14 +75,24 @@ class _Hold:
         self.count = 1
 
 
+class _Claim(_Hold):
+    """What somebody who waits will hold, and who waits for the lock inside of that wait: its own finalizers."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self, owner: greenlet) -> None:
+        super().__init__(owner)
+        self.inside: list[Waiter | NativeWaiter] = []
+
+
 _KEY = "hold"
 
 
 class RLock:
     """A lock that its owner may acquire again, first come first served. The interface of ``threading.RLock``.
 
-    A finalizer or a signal handler that runs in the middle of `acquire` or `release`, in the same green thread, may
-    acquire and release the same lock: ownership and count come and go together, in one step.
+    A finalizer that runs in the middle of `acquire` or `release`, in the same green thread, may acquire and release the
+    same lock, as one that logs does: ownership and count come and go together, in one step.
     """
 
     __slots__ = ("__weakref__", "_claims", "_holder", "_queue")
@@ -92,7 +101,7 @@ class RLock:
         # Empty, or the hold under _KEY. A dict, since its setdefault is Python's one atomic compare-and-set.
         self._holder: dict[str, _Hold] = {}
         self._queue = WaitQueue()
-        self._claims: dict[Waiter | NativeWaiter, _Hold] = {}  # what each one in the queue will hold
+        self._claims: dict[Waiter | NativeWaiter, _Claim] = {}  # of those in the queue
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take the lock, or take it once more. False when that is not possible within ``timeout`` seconds. May switch.
@@ -112,20 +121,40 @@ class RLock:
             return True
         if not blocking or (timeout is not None and timeout <= 0):
             return False
-        return self._wait(fresh, timeout)
+        return self._wait(_Claim(current), timeout)
 
-    def _wait(self, claim: _Hold, timeout: float | None) -> bool:
+    def _wait(self, claim: _Claim, timeout: float | None) -> bool:
         waiter = new_waiter()
+        # We may be a finalizer that interrupts its own green thread's wait for this lock: what that gets is ours too.
+        outer = [other for other in list(self._claims.values()) if other.owner is claim.owner]
+        for other in outer:
+            other.inside.append(waiter)
         self._claims[waiter] = claim
         try:
             self._queue.append(waiter)  # atomic: deque.append
             self._hand_over()
-            acquired = self._queue.finish(waiter, timeout, partial(self._pass_on, claim))
-            if acquired:
-                self._await(claim)
+            if not self._is_owned():
+                waiter.park(timeout)
+            return self._stop_waiting(waiter, claim) or (self._is_owned() and self.acquire())
+        except BaseException:
+            if self._stop_waiting(waiter, claim):
+                self.release()
+            raise
         finally:
             del self._claims[waiter]
-        return acquired
+            for other in outer:
+                other.inside.remove(waiter)
+
+    def _stop_waiting(self, waiter: Waiter | NativeWaiter, claim: _Claim) -> bool:
+        """Leave the queue. True when the lock has been handed over instead."""
+        if self._holder.get(_KEY) is not claim:
+            if self._queue.leave(waiter):
+                return False
+            # Another OS thread that has taken us out is one step away from letting go.
+            while self._holder.get(_KEY) is not claim:
+                time_sleep(0)
+        waiter.fire = None
+        return True
 
     def release(self) -> None:
         """Undo one `acquire`. The last one lets the lock go, to the one who has waited longest. Never blocks.
@@ -149,6 +178,8 @@ class RLock:
             # Wake first: until the one step that follows, we are the owner for whatever interrupts us here.
             if waiter.notify():
                 self._holder[_KEY] = claim  # atomic: a dict store
+                for other in claim.inside:
+                    other.notify()
                 return
         del self._holder[_KEY]  # atomic: a dict delete
         if queue:
@@ -158,16 +189,6 @@ class RLock:
         """If the lock is free, give it to the first in the queue."""
         if self.acquire(blocking=False):
             self.release()
-
-    def _await(self, claim: _Hold) -> None:
-        """Go on as the owner, after having been woken."""
-        # Another OS thread that has woken us may still be one step away from letting go.
-        while self._holder.get(_KEY) is not claim:
-            time_sleep(0)
-
-    def _pass_on(self, claim: _Hold) -> None:
-        self._await(claim)
-        self.release()
 
     def locked(self) -> bool:
         """Whether anybody holds it."""
@@ -204,7 +225,8 @@ class RLock:
     def _at_fork_reinit(self) -> None:
         """In a forked child: free, and nobody waits, since those who did stayed in the parent."""
         self._holder.clear()
-        self._queue = WaitQueue()
+        self._queue.clear()
+        self._claims.clear()
 
 
 class Condition:

@@ -262,7 +262,10 @@ def test_a_pool_serves_several_os_threads() -> None:
         return count
 
     with frequent_thread_switches():
-        threads: list[Any] = [HubThread(lambda: (use(1), pool.waitall())[0]), HubThread(lambda: (use(2), pool.waitall())[0])]
+        threads: list[Any] = [
+            HubThread(lambda: (use(1), pool.waitall())[0]),
+            HubThread(lambda: (use(2), pool.waitall())[0]),
+        ]
         count = use(3)
         count += sum(thread.wait() for thread in threads)
         until(lambda: pool.running() == 0)

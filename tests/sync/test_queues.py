@@ -55,7 +55,9 @@ def test_empty_and_full_are_the_standard_librarys() -> None:
 @any_queue
 @pytest.mark.parametrize("maxsize", [None, -1, 1, 0])
 @pytest.mark.parametrize("timeout", [-1, 0, 0.001])
-def test_an_empty_queue_is_empty_after_the_timeout(kind: Callable[..., AnyQueue], maxsize: int | None, timeout: float) -> None:
+def test_an_empty_queue_is_empty_after_the_timeout(
+    kind: Callable[..., AnyQueue], maxsize: int | None, timeout: float
+) -> None:
     items = kind(maxsize)
     for get in (items.get_nowait, lambda: items.get(False), lambda: items.get(timeout=timeout)):
         with pytest.raises(Empty):
@@ -172,7 +174,13 @@ def test_a_put_into_a_channel_waits_for_a_getter(kind: Callable[..., AnyQueue]) 
     channel = kind(0)
     putter = spawn(channel.put, 1)
     let_run()
-    assert (putter.ended, channel.qsize(), channel.putting(), channel.full(), channel.empty()) == (False, 0, 1, True, True)
+    assert (putter.ended, channel.qsize(), channel.putting(), channel.full(), channel.empty()) == (
+        False,
+        0,
+        1,
+        True,
+        True,
+    )
     assert channel.get() == 1
     putter.wait()
     assert channel.putting() == 0

@@ -65,9 +65,7 @@ def test_a_billion_permits_cost_no_memory() -> None:
     assert sys.getsizeof(permits._free) < 200
 
 
-@pytest.mark.parametrize(
-    ("blocking", "timeout"), [(True, -2), (True, -0.5), (False, 1), (False, 0)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("blocking", "timeout"), [(True, -2), (True, -0.5), (False, 1), (False, 0)], ids=str)
 @pytest.mark.parametrize("make", [lambda: Semaphore(1), Lock, lambda: CappedSemaphore(1, 1)])
 def test_a_timeout_that_makes_no_sense_is_refused(make: Callable[[], Any], blocking: bool, timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
@@ -349,17 +347,17 @@ def test_a_capped_semaphore_is_a_context_manager() -> None:
 def test_a_permit_goes_from_a_green_thread_to_another_os_thread_and_back(os_thread: type[OSThread[Any]]) -> None:
     there, back = Semaphore(0), Semaphore(0)
 
-    def answer() -> int:
-        for count in range(100):
+    def answer() -> str:
+        for _ in range(100):
             there.acquire()
             back.release()
-        return count
+        return "answered"
 
     answering = os_thread(answer)
     for _ in range(100):
         there.release()
         assert back.acquire(timeout=10) is True
-    assert answering.wait() == 99
+    assert answering.wait() == "answered"
 
 
 @in_any_thread
@@ -503,14 +501,19 @@ def test_slots_stay_as_many_as_they_were_resized_to_under_stress() -> None:
 
 STEPS = st.lists(
     st.one_of(
-        st.just(("acquire", 0)), st.just(("release", 0)), st.tuples(st.just("kill"), st.integers(0, 5)), st.just(("turn", 0))
+        st.just(("acquire", 0)),
+        st.just(("release", 0)),
+        st.tuples(st.just("kill"), st.integers(0, 5)),
+        st.just(("turn", 0)),
     ),
     max_size=40,
 )
 
 
 @given(st.integers(0, 2), STEPS)
-def test_whatever_the_order_of_calls_every_permit_is_free_or_somebodys(value: int, steps: list[tuple[str, int]]) -> None:
+def test_whatever_the_order_of_calls_every_permit_is_free_or_somebodys(
+    value: int, steps: list[tuple[str, int]]
+) -> None:
     permits = Semaphore(value)
     released = 0
     waiters = []

@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pytest
 
-import greenserve
 from greenserve import sleep, spawn
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 10.0
+_GIVE_WAY = 1e-5  # seconds. With 0 the GIL comes straight back, and who needs it most waits for its switch interval
 
 
 def let_run(rounds: int = 5) -> None:
@@ -38,7 +38,15 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         sleep(0)
-        time.sleep(0)  # gives the GIL away
+        time.sleep(_GIVE_WAY)
+
+
+def spin_until(condition: Callable[[], object]) -> None:
+    """Let other OS threads run until ``condition()`` is true, and no hub of this thread."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(_GIVE_WAY)
 
 
 class OSThread(Generic[T]):
@@ -54,19 +62,31 @@ class OSThread(Generic[T]):
     def _run(self) -> None:
         try:
             self._result.append(self._call())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised by wait()
             self._error = exc
 
     def _call(self) -> T:
         return self._function()
 
+    @property
+    def ident(self) -> int:
+        assert self._thread.ident is not None
+        return self._thread.ident
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._result) or self._error is not None
+
     def wait(self) -> T:
         """Return what the function returned, or raise what it raised. Lets this thread's hub run meanwhile."""
-        until(lambda: not self._thread.is_alive())
-        self._thread.join()
+        until(self._join_for_a_moment)
         if self._error is not None:
             raise self._error
         return self._result[0]
+
+    def _join_for_a_moment(self) -> bool:
+        self._thread.join(0.001)
+        return not self._thread.is_alive()
 
 
 class HubThread(OSThread[T]):
@@ -93,9 +113,8 @@ def frequent_thread_switches() -> Iterator[None]:
 
 def run_in_new_process(script: str) -> str:
     """Return what ``script`` prints. For what concerns a whole process: signals, forks, deadlocks."""
-    path = Path(greenserve.__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env={"PYTHONPATH": str(path)}, check=False
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -110,8 +129,3 @@ class Countdown:
     @property
     def running(self) -> bool:
         return time.monotonic() < self._deadline
-
-
-def started(threads: list[Any]) -> list[Any]:
-    """The results of all ``threads``, once they have ended."""
-    return [thread.wait() for thread in threads]
