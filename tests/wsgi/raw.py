@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import greenserve
+from greenserve import wsgi
 from greenserve.wsgi import Server
 
 DEADLINE = 10.0
@@ -87,6 +89,19 @@ class Client:
         self.send(data)
         return self.read(method)
 
+    def send_end(self) -> None:
+        """Say that nothing more will come, and go on reading."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def read_rest(self) -> bytes:
+        """Everything up to the end of the connection, an orderly one."""
+        return self.file.read()
+
+    def reset(self) -> None:
+        """Leave without a good-bye."""
+        self.file.close()
+        self.sock.abort()
+
     def is_closed(self) -> bool:
         """Whether the server has ended the connection with nothing more to read. Waits for it."""
         try:
@@ -102,10 +117,9 @@ class Client:
 class Running:
     """A server in green threads of this process, and its clients."""
 
-    def __init__(self, app: Callable[..., Any], **keywords: Any) -> None:
-        self.listener = greenserve.listen(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
-        self.server = Server(self.listener, app, **keywords)
+    def __init__(self, server: Server, address: Any) -> None:
+        self.server = server
+        self.address = address
         self.clients: list[Client] = []
 
     def connect(self) -> Client:
@@ -118,8 +132,10 @@ class Running:
 
 
 @contextmanager
-def running(app: Callable[..., Any], **keywords: Any) -> Iterator[Running]:
-    run = Running(app, **keywords)
+def running(app: Callable[..., Any], listener: Any = None, **keywords: Any) -> Iterator[Running]:
+    """A `Server` for ``app``, with its keywords."""
+    listener = listener or greenserve.listen(("127.0.0.1", 0))
+    run = Running(Server(listener, app, **keywords), listener.getsockname())
     run.server.start()
     try:
         yield run
@@ -128,6 +144,23 @@ def running(app: Callable[..., Any], **keywords: Any) -> Iterator[Running]:
             client.close()
         run.server.stop(0)
         run.server.join()
+
+
+@contextmanager
+def serving(app: Callable[..., Any], listener: Any = None, **keywords: Any) -> Iterator[Running]:
+    """The function `wsgi.server` for ``app``, with its keywords."""
+    listener = listener or greenserve.listen(("127.0.0.1", 0))
+    address = listener.getsockname()
+    started: greenserve.Event[Server] = greenserve.Event()
+    thread = greenserve.spawn(wsgi.server, listener, app, server_event=started, **keywords)
+    run = Running(started.wait(), address)
+    try:
+        yield run
+    finally:
+        for client in run.clients:
+            client.close()
+        run.server.stop(0)
+        thread.wait()
 
 
 def get(path: str = "/", *fields: str, method: str = "GET", version: str = "HTTP/1.1", body: bytes = b"") -> bytes:
