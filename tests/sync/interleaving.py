@@ -47,6 +47,8 @@ class Interruption:
 
     def run(self, call: Callable[[], T]) -> T:
         before = sys.gettrace()
+        # Python 3.12 traces bytecodes only if some frame asked for it before the tracing began.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self._trace)
         try:
             return call()
