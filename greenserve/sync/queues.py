@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
@@ -92,15 +92,16 @@ class LightQueue(Generic[T]):
             if not block:
                 raise Empty from None
         else:
-            item = self._pop()
-            if slots is not None:
-                if slots._queue or slots._owed:
-                    slots.release()
-                else:
-                    slots._free.append(None)  # atomic: list.append
+            try:
+                return self._pop()
+            finally:
+                if slots is not None:
                     if slots._queue or slots._owed:
-                        slots._hand_over()
-            return item
+                        slots.release()
+                    else:
+                        slots._free.append(None)  # atomic: list.append
+                        if slots._queue or slots._owed:
+                            slots._hand_over()
         if slots is None:
             if not items._wait(timeout):
                 raise Empty
@@ -147,6 +148,8 @@ class LightQueue(Generic[T]):
 
     def resize(self, maxsize: int | None) -> None:
         """Change how many items it holds; None or negative: any number. Items that are too many by then stay.
+
+        Not from two OS threads at the same time.
 
         Raises:
             ValueError: It holds any number already: what is under way could not be counted.
@@ -239,24 +242,33 @@ class _Heap(Generic[T]):
     __slots__ = ("_heap", "_late", "_lock")
 
     def __init__(self) -> None:
-        self._heap: list[T] = []
-        self._late: deque[T] = deque()  # pushed and not merged yet
+        self._heap: list[Any] = []  # of T. That its items can be compared is the caller's affair
+        self._late: deque[T] = deque()  # came while the lock was held: whoever takes the next item out brings them in
         self._lock = allocate_lock()
 
     def push(self, item: T) -> None:
-        self._late.append(item)  # atomic: deque.append
         # Who holds the lock may be the very code that a signal handler interrupts: never wait for it here.
-        if self._lock.acquire(False):
-            try:
-                self._merge()
-            finally:
-                self._lock.release()
+        if not self._lock.acquire(False):
+            self._late.append(item)  # atomic: deque.append
+            return
+        try:
+            self._insert(item)
+        finally:
+            self._lock.release()
 
     def pop(self) -> T:
         with self._lock:
-            self._merge()
-            return heappop(self._heap)  # type: ignore[type-var]  # comparing is the caller's affair
+            while self._late:
+                self._insert(self._late.popleft())
+            item: T = heappop(self._heap)
+            return item
 
-    def _merge(self) -> None:
-        while self._late:
-            heappush(self._heap, self._late.popleft())  # type: ignore[type-var]  # as above
+    def _insert(self, item: T) -> None:
+        heap = self._heap
+        try:
+            heappush(heap, item)
+        except BaseException:
+            # It can't be compared with the others, and is among them by now.
+            heap[:] = [other for other in heap if other is not item]
+            heapify(heap)
+            raise

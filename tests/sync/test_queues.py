@@ -316,9 +316,38 @@ def test_an_item_that_was_not_put_is_no_work() -> None:
 def test_an_item_that_can_not_be_compared_is_the_putters_error_and_takes_no_room(maxsize: int | None) -> None:
     items: PriorityQueue[Any] = PriorityQueue(maxsize)
     items.put(1)
-    with pytest.raises(TypeError):
-        items.put("text")
-    assert (items.qsize(), items.full()) == (1, False)
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            items.put("text")
+    assert (items.qsize(), items.full(), items.unfinished_tasks) == (1, False, 1)
+    items.put(0)
+    assert (items.get(), items.get(), items.empty()) == (0, 1, True)
+
+
+class CanNotBeCompared:
+    """An item whose comparison fails from a time on."""
+
+    failing = False
+
+    def __lt__(self, other: object) -> bool:
+        if self.failing:
+            raise OverflowError
+        return True
+
+
+def test_an_item_that_can_not_be_compared_any_more_is_the_getters_error_and_leaves_its_room() -> None:
+    items: PriorityQueue[CanNotBeCompared] = PriorityQueue(3)
+    put = [CanNotBeCompared() for _ in range(3)]
+    for item in put:
+        items.put(item)
+    for item in put:
+        item.failing = True
+    with pytest.raises(OverflowError):
+        items.get()
+    assert (items.qsize(), items.full()) == (2, False)
+    items.resize(2)
+    with pytest.raises(Full):
+        items.put_nowait(CanNotBeCompared())
 
 
 class PutsMore:
