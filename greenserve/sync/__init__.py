@@ -6,6 +6,7 @@ from greenserve.sync.events import Event
 from greenserve.sync.locks import Condition, Lock, RLock
 from greenserve.sync.pools import GreenPile, GreenPool
 from greenserve.sync.queues import Empty, Full, LifoQueue, LightQueue, PriorityQueue, Queue
+from greenserve.sync.resources import Pool, TokenPool
 from greenserve.sync.semaphores import BoundedSemaphore, CappedSemaphore, Semaphore
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "LifoQueue",
     "LightQueue",
     "Lock",
+    "Pool",
     "PriorityQueue",
     "Queue",
     "RLock",
     "Semaphore",
+    "TokenPool",
 ]

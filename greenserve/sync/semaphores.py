@@ -169,22 +169,24 @@ class Slots(Semaphore):
 
     def release(self) -> None:
         """As `Semaphore.release`, unless permits are owed: then one less is."""
-        if self._owed:
-            try:
-                self._owed.pop()  # atomic: list.pop
-                return
-            except IndexError:
-                pass
+        if self._owed and self.pay():
+            return
         Semaphore.release(self)
         if self._owed:
             self._hand_over()
 
+    def pay(self) -> bool:
+        """Give a permit back for one that is owed. False when none is."""
+        try:
+            self._owed.pop()  # atomic: list.pop
+        except IndexError:
+            return False
+        return True
+
     def _hand_over(self) -> None:
         """Let what became free meanwhile pay first, then serve those who wait."""
         while self._owed and self._take():
-            try:
-                self._owed.pop()  # atomic: list.pop
-            except IndexError:
+            if not self.pay():
                 self._free.append(None)
         Semaphore._hand_over(self)
 
