@@ -206,16 +206,16 @@ def wait_readable(source: Source, timeout: float | None = None) -> bool:
         ClosedWhileWaiting: It was closed meanwhile.
         OSError: EBADF.
     """
-    return _wait(source, source.readers, READ, timeout)
+    return wait_in(thread_state.hub, source, source.readers, READ, timeout)
 
 
 def wait_writable(source: Source, timeout: float | None = None) -> bool:
     """Park until ``source`` is writable. As `wait_readable`."""
-    return _wait(source, source.writers, WRITE, timeout)
+    return wait_in(thread_state.hub, source, source.writers, WRITE, timeout)
 
 
-def _wait(source: Source, queue: list[Handle], direction: int, timeout: float | None) -> bool:
-    hub = thread_state.hub
+def wait_in(hub: Hub, source: Source, queue: list[Handle], direction: int, timeout: float | None) -> bool:
+    """Park until ``hub`` finds ``source`` ready for ``direction``, whose waiters are in ``queue``. As `wait_readable`."""
     current = getcurrent()
     if current is hub.greenlet:
         _check_may_park(hub)
@@ -230,6 +230,7 @@ def _wait(source: Source, queue: list[Handle], direction: int, timeout: float | 
             return True
         # Whoever wakes this one takes it out of the queue. What else resumes it meant another wait, as in Waiter.park.
         if timeout is None:
+            hub.switch()
             while handle in queue:
                 hub.switch()
             return True

@@ -17,7 +17,7 @@ What the RFCs leave to a server, and what is done here:
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenserve.errors import BadRequest, FieldsTooLarge, TargetTooLong, VersionNotSupported
 from greenserve.http.memo import Memo, Memory
@@ -52,6 +52,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a field value only HTAB
 _NEVER_IN_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
 _TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _CR = 0x0D
+_FORWARDED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED")  # what the variables of proxies' fields begin with
 _TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1: the first byte of a ClientHello's record
 
 
@@ -86,11 +87,18 @@ class RequestLine(NamedTuple):
 class Fields:
     """The fields of one head."""
 
-    __slots__ = ("raw", "variables")
+    __slots__ = ("forwarded", "raw", "variables")
 
-    def __init__(self, raw: tuple[tuple[str, str], ...], variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        raw: tuple[tuple[str, str], ...],
+        variables: dict[str, Any],
+        forwarded: dict[str, str] | None = None,
+    ) -> None:
         self.raw = raw  # names and values as received, in order, repeats and all, without the whitespace around values
         self.variables = variables  # a new dict: CONTENT_TYPE, CONTENT_LENGTH, HTTP_*; repeats joined
+        # HTTP_FORWARDED and HTTP_X_FORWARDED_*, if there are any. Apart, since only some peers are to be believed.
+        self.forwarded = forwarded
 
 
 def is_token(text: str) -> bool:
@@ -143,7 +151,9 @@ class _RequestLines(Memo[str, RequestLine]):
             super().remember(line, parsed)
 
 
-def parse_fields(block: str, limits: Limits, keep_underscores: bool = False) -> Fields:
+def parse_fields(
+    block: str, limits: Limits, keep_underscores: bool = False, base: dict[str, Any] | None = None
+) -> Fields:
     """Return the fields of a head.
 
     Args:
@@ -152,6 +162,7 @@ def parse_fields(block: str, limits: Limits, keep_underscores: bool = False) -> 
         limits: How many, and how long.
         keep_underscores: Give names with an underscore their variable too, where no other field has it
             and the server itself does not go by it.
+        base: What ``variables`` is to have beside those of the fields.
 
     Raises:
         BadRequest: A line is outside the grammar.
@@ -161,24 +172,31 @@ def parse_fields(block: str, limits: Limits, keep_underscores: bool = False) -> 
     section 5.4.
     """
     if not block:
-        return Fields((), {})
+        return Fields((), dict(base or {}))
     lines = (block + "\r").split("\n")
     longest = limits.max_field + 1  # with the CR
     if len(block) > limits.max_field and (len(block) > limits.max_head or len(max(lines, key=len)) > longest):
         raise FieldsTooLarge("header fields too long")
-    return _fields_of(lines, limits, keep_underscores)
+    return _fields_of(lines, limits, keep_underscores, base or {})
 
 
-def _fields_of(lines: list[str], limits: Limits, keep_underscores: bool) -> Fields:
+def _fields_of(lines: list[str], limits: Limits, keep_underscores: bool, base: dict[str, Any]) -> Fields:
     """The fields in ``lines``, each of which still has its CR, and none of which is too long."""
+    variables = base.copy()
+    if not lines:
+        return Fields((), variables)
     if len(lines) > limits.max_fields:
         raise FieldsTooLarge("too many header fields")
-    raw = tuple(map(_parse_field_line, lines))
-    variables = {_VARIABLES[name]: value for name, value in raw}
-    # Two fields met in one variable, or a name with an underscore has none.
-    if len(variables) != len(raw) or "" in variables:
-        variables = _join_repeats(raw, keep_underscores)
-    return Fields(raw, variables)
+    raw = []
+    for line in lines:
+        field, variable, value = _known_line(line) or _parse_line(line)
+        raw.append(field)
+        variables[variable] = value
+    # Two fields met in one variable, or a name has none: it has an underscore, or is a proxy's.
+    if len(variables) != len(raw) + len(base) or "" in variables:
+        variables, forwarded = _join_repeats(raw, keep_underscores)
+        return Fields(tuple(raw), {**base, **variables}, forwarded or None)
+    return Fields(tuple(raw), variables)
 
 
 def parse_field_line(line: str) -> tuple[str, str]:
@@ -187,24 +205,31 @@ def parse_field_line(line: str) -> tuple[str, str]:
     Raises:
         BadRequest: The line is outside the grammar.
     """
-    return _FIELD_LINES[line + "\r"]
+    return _parse_line(line + "\r")[0]
 
 
-def _join_repeats(raw: tuple[tuple[str, str], ...], keep_underscores: bool) -> dict[str, str]:
+def _join_repeats(raw: list[tuple[str, str]], keep_underscores: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables of the fields, and those of forwarded fields."""
     variables: dict[str, str] = {}
+    forwarded: dict[str, str] = {}
     underscored: dict[str, str] = {}
     for name, value in raw:
-        found = underscored if "_" in name else variables
-        variable = _variable(name)
+        variable = _NAMES[name]
+        if "_" in name:
+            found = underscored
+        elif variable.startswith(_FORWARDED):
+            found = forwarded
+        else:
+            found = variables
         if variable in found:
             found[variable] += ("; " if variable == "HTTP_COOKIE" else ", ") + value
         else:
             found[variable] = value
     if keep_underscores:
         for variable, value in underscored.items():
-            if variable not in SERVER_VARIABLES and not variable.startswith("HTTP_X_FORWARDED_"):
+            if variable not in SERVER_VARIABLES and not variable.startswith(_FORWARDED):
                 variables.setdefault(variable, value)
-    return variables
+    return variables, forwarded
 
 
 def _variable(name: str) -> str:
@@ -213,10 +238,15 @@ def _variable(name: str) -> str:
 
 
 def _check_name(name: str) -> str:
-    """Return the variable of a field name, ``""`` when it has an underscore; raise BadRequest if it is no name."""
+    """Return the variable of a field name; ``""`` if it needs a second look, as in `_join_repeats`.
+
+    Raises:
+        BadRequest: It is no name.
+    """
     if not is_token(name):
         raise BadRequest(_name_error(name))
-    return "" if "_" in name else _variable(name)
+    variable = _variable(name)
+    return "" if "_" in name or variable.startswith(_FORWARDED) else variable
 
 
 def _name_error(name: str) -> str:
@@ -229,36 +259,36 @@ def _name_error(name: str) -> str:
     return "bad header field name"
 
 
-class _FieldLines(Memory[str, tuple[str, str]]):
-    """``[line]`` is the name and the value in it. Lines with the names in REPEATED_IN_REQUESTS are remembered.
+_Line = tuple[tuple[str, str], str, str]  # (name, value), the variable, and the value again
 
-    A line is given with the CR of its CRLF: heads are split at LF, which takes half the time of splitting at CRLF.
+
+def _parse_line(line: str) -> _Line:
+    """Parse a field line, given with the CR of its CRLF, and remember it if its name is in REPEATED_IN_REQUESTS.
+
+    Heads are split at LF, which takes half the time of splitting at CRLF.
     """
-
-    __slots__ = ()
-
-    def __missing__(self, line: str) -> tuple[str, str]:
-        name, colon, value = line[:-1].partition(":")
-        if line[-1:] != "\r":
-            raise BadRequest("a bare LF in the head")
-        variable = _VARIABLES[name]
-        if not colon:
-            raise BadRequest("a header field has no colon")
-        value = value.strip(" \t")  # OWS, and no more: str.strip() also takes 0x1C to 0x1F, 0x85 and 0xA0
-        # No control character is printable; the usual value passes without the regular expression.
-        if not value.isprintable() and _CONTROL.search(value):
-            raise BadRequest("control character in a header field")
-        field = name, value
-        if variable in _REPEATED:
-            self.remember(line, field)
-        return field
+    name, colon, value = line.partition(":")
+    if line[-1:] != "\r":
+        raise BadRequest("a bare LF in the head")
+    if not colon:
+        raise BadRequest("a header field has no colon" if is_token(name[:-1]) else _name_error(name[:-1]))
+    variable = _VARIABLES[name]
+    value = value[:-1].strip(" \t")  # OWS, and no more: str.strip() also takes 0x1C to 0x1F, 0x85 and 0xA0
+    # No control character is printable; the usual value passes without the regular expression.
+    if not value.isprintable() and _CONTROL.search(value):
+        raise BadRequest("control character in a header field")
+    parsed = (name, value), variable, value
+    if variable in _REPEATED:
+        _FIELD_LINES.remember(line, parsed)
+    return parsed
 
 
 _REQUEST_LINES = _RequestLines(_parse_request_line, max_entries=512, max_length=256)
 _REPEATED = frozenset(map(_variable, REPEATED_IN_REQUESTS))
 _VARIABLES = Memo(_check_name, max_entries=512, max_length=64)
-_FIELD_LINES = _FieldLines(max_entries=1024, max_length=256)
-_parse_field_line = _FIELD_LINES.__getitem__  # runs in C as long as every line is remembered
+_NAMES = Memo(_variable, max_entries=512, max_length=64)
+_FIELD_LINES: Memory[str, _Line] = Memory(max_entries=1024, max_length=256)
+_known_line = _FIELD_LINES.get
 
 
 def skip_empty_lines(buffer: bytes | bytearray, start: int = 0) -> int:
@@ -316,7 +346,7 @@ def split_head(buffer: bytes | bytearray, start: int, end: int, limits: Limits) 
 
 
 def take_head(
-    buffer: bytes, limits: Limits, keep_underscores: bool = False, seen: int = 0
+    buffer: bytes, limits: Limits, keep_underscores: bool = False, seen: int = 0, base: dict[str, Any] | None = None
 ) -> tuple[RequestLine, Fields, int] | None:
     """Return the head at the start of ``buffer`` and the index just past it, or None while it has not ended.
 
@@ -325,6 +355,7 @@ def take_head(
         limits: How large the head may be.
         keep_underscores: As for ``parse_fields``.
         seen: As for ``find_head_end``.
+        base: As for ``parse_fields``.
 
     Raises:
         BadRequest: As ``parse_request_line`` and ``parse_fields``.
@@ -337,12 +368,13 @@ def take_head(
         lines = buffer.decode("latin-1").split("\n")
         line = lines[0]
         if lines.index("\r") == len(lines) - 2 and line[-1:] == "\r":
-            return parse_request_line(line[:-1]), _fields_of(lines[1:-2], limits, keep_underscores), len(buffer)
+            request_line = parse_request_line(line[:-1])
+            return request_line, _fields_of(lines[1:-2], limits, keep_underscores, base or {}), len(buffer)
     end = find_head_end(buffer, 0, seen)
     if end < 0:
         return None
     line, block = split_head(buffer, 0, end, limits)
-    return parse_request_line(line), parse_fields(block, limits, keep_underscores), end
+    return parse_request_line(line), parse_fields(block, limits, keep_underscores, base), end
 
 
 def check_partial(buffer: bytes | bytearray, limits: Limits, start: int = 0, seen: int = 0) -> None:

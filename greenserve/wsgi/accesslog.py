@@ -43,7 +43,7 @@ class Record:
     ) -> None:
         self.client = client  # the address to log for it
         self.environ = environ
-        self.status = status
+        self.status = status  # three digits; empty if the app never answered
         self.fields = fields  # the response's, as lines
         self.sent = sent  # bytes of the response's body
         self.seconds = seconds
@@ -88,7 +88,7 @@ def _request_line(record: Record) -> str:
 
 
 def _code(record: Record) -> str:
-    return record.status[:3] or "-"
+    return record.status or "-"
 
 
 _ATOMS: dict[str, Callable[[Record], Any]] = {

@@ -38,6 +38,15 @@ SERVER_SOFTWARE = f"greenserve/{__version__}"
 def server_environ(scheme: str, *, multiprocess: bool, extra: dict[str, Any] | None) -> Environ:
     """What is the same in every request of a server. ``extra`` is the caller's own, and wins."""
     return {
+        # What each request puts in. Here already, since a dict that grows costs as much as all the rest of it.
+        "REQUEST_METHOD": "",
+        "PATH_INFO": "",
+        "QUERY_STRING": "",
+        "SERVER_PROTOCOL": "",
+        "RAW_URI": "",
+        "REQUEST_URI": "",
+        "RAW_PATH_INFO": "",
+        _HEADERS_RAW: (),
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
         "SCRIPT_NAME": "",
@@ -74,14 +83,14 @@ def connection_environ(base: Environ, local: Any, peer: Any) -> Environ:
     return environ
 
 
-def request_environ(connection: Environ, line: RequestLine, fields: Fields, host: str) -> Environ:
+def request_environ(line: RequestLine, fields: Fields, host: str) -> Environ:
     """The environ of one request, but for what changes while it runs (``wsgi.input`` and the like).
 
+    It is ``fields.variables``, which was begun with the connection's environ.
     ``host`` is the one the request is for: the authority of an absolute-form target wins over the Host field
     (RFC 9112 section 3.2.2).
     """
-    environ = connection.copy()
-    environ.update(fields.variables)
+    environ = fields.variables
     environ["REQUEST_METHOD"] = line.method
     environ["PATH_INFO"] = line.path
     environ["QUERY_STRING"] = line.query

@@ -18,12 +18,14 @@ from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
-from greenserve.http.response import error_page, serialize_fields
+from greenserve.http.response import check_head, error_page, serialize_fields
 from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.environ import Environ, connection_environ, request_environ
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.input import Input
+from greenserve.wsgi.proxies import correct, find_origin
+from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
 
 if TYPE_CHECKING:
@@ -74,9 +76,6 @@ class Phase(enum.Enum):
     TAKEN = enum.auto()  # the app has taken the socket over
 
 
-_NO_BODY = BodyKind.NONE
-_NO_FRAMING = Framing(BodyKind.NONE, 0, False, False, None, "")
-
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
 _RUNNING = Phase.RUNNING
@@ -112,6 +111,8 @@ class HttpProtocol:
         "_framing",
         "_head",
         "_hijacked",
+        "_keep_alive",
+        "_local",
         "_template",
         "_unparked",
         "address",
@@ -120,7 +121,6 @@ class HttpProtocol:
         "conn",
         "continue_fields",
         "deadline",
-        "environ",
         "idle_since",
         "is_1_1",
         "method",
@@ -142,11 +142,12 @@ class HttpProtocol:
         self.can_sendfile = server.can_sendfile
         self.served = 0
         self.method = ""  # of the request that runs
-        self._framing = _NO_FRAMING
+        self._framing: Framing | None = None  # of a request with a body
+        self._keep_alive = False  # what the client and the server's settings say
+        self._local: Any = None  # what the client connected to, if that was a proxy
         self._unparked = 0
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
-        self.environ: Environ | None = None  # the request's, while it runs
         self.body: Body | None = None  # its body, if it has one
         self.continue_fields: bytes | None = None
         self.forget()
@@ -168,6 +169,8 @@ class HttpProtocol:
     def handle(self) -> None:
         """Serve requests until the connection ends. May switch."""
         try:
+            if self.server.proxy_protocol is not None and not self._meet_proxy(self.server.proxy_protocol):
+                return
             tls = self.server.tls
             if tls is not None and not self._enter(tls):
                 return
@@ -177,6 +180,23 @@ class HttpProtocol:
             log.debug("connection from %s ended: %s", self.address, exc)
         finally:
             self.finish()
+
+    def _meet_proxy(self, version: str) -> bool:
+        """Let a proxy say who its client is. False when the connection has ended with that. May switch."""
+        if not self.server.proxy_senders.includes(self.address):
+            return True
+        self.deadline = monotonic() + self.server.head_timeout
+        try:
+            header = read_header(self.conn, version)
+        except BadProxyHeader as exc:
+            log.warning("closed the connection of %s: %s", self.address, exc)
+            return False
+        if header is None:
+            return False
+        if header.source is not None:
+            self.address, self._local = header.source, header.destination
+        self.idle_since = monotonic()
+        return True
 
     def _enter(self, tls: Handshaker) -> bool:
         """Do the TLS handshake, if there is one to do. False when the connection has ended with it. May switch."""
@@ -194,7 +214,7 @@ class HttpProtocol:
         server = self.server
         if not rfile.buffer:
             self.phase = _IDLE
-            self.deadline = monotonic() + (server.keep_alive if self.served else server.head_timeout)
+            self.deadline = self.idle_since + (server.keep_alive if self.served else server.head_timeout)
             # Park first, then read: between two requests there is nearly never something to read, and finding that
             # out costs as much as parsing the request.
             try:
@@ -209,7 +229,6 @@ class HttpProtocol:
             if self._unparked >= _PIPELINE_BUDGET:
                 self._unparked = 0
                 sleep(0)
-        self.phase = _HEAD
         template = self._template
         if template is not None and rfile.buffer == self._head:
             rfile.buffer = b""
@@ -224,15 +243,13 @@ class HttpProtocol:
             environ = found
         self.phase = _RUNNING
         self.deadline = _NEVER
-        self.environ = environ
-        framing = self._framing
-        if framing.body is not _NO_BODY:
-            self.body = self._make_body(framing)
+        if self._framing is not None:
+            self.body = self._make_body(self._framing)
             environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
         posthooks: list[Posthook] = []
         environ["eventlet.posthooks"] = posthooks
         server.requests += 1
-        response = self.response = Response(self, framing.keep_alive and server.keep_alive > 0)
+        response = self.response = Response(self, environ, self._keep_alive)
         access_log = server.access_log
         started = monotonic() if access_log is not None and access_log.enabled else 0.0
         try:
@@ -245,7 +262,7 @@ class HttpProtocol:
             server.log_access(environ, response, monotonic() - started)
         if posthooks:
             _run_posthooks(posthooks, environ)
-        self.response = self.environ = None
+        self.response = None
         if self._hijacked is not None:
             return Next.UPGRADED
         self.idle_since = monotonic()
@@ -282,8 +299,12 @@ class HttpProtocol:
         rfile = self.rfile
         server = self.server
         limits = server.limits
+        self.phase = _HEAD
+        connection = self._environ
+        if connection is None:
+            connection = self._environ = self._make_environ()
         buffer = rfile.buffer
-        found = take_head(buffer, limits, server.keep_underscores)
+        found = take_head(buffer, limits, server.keep_underscores, 0, connection)
         if found is None:
             # The whole head has one deadline, however slowly its bytes come.
             self.deadline = monotonic() + server.head_timeout
@@ -301,7 +322,7 @@ class HttpProtocol:
                 except OSError as exc:
                     raise ClientGone(str(exc)) from exc
                 buffer = rfile.buffer
-                found = take_head(buffer, limits, server.keep_underscores, seen)
+                found = take_head(buffer, limits, server.keep_underscores, seen, connection)
             self.deadline = _NEVER
         line, fields, end = found
         rfile.buffer = buffer[end:]
@@ -310,14 +331,15 @@ class HttpProtocol:
         framing = frame_request(line, fields.variables, server.allow_connect)
         if framing.length > server.max_body:
             raise server.too_large()
-        connection = self._environ
-        if connection is None:
-            connection = self._environ = self._make_environ()
-        environ = request_environ(connection, line, fields, framing.host)
+        environ = request_environ(line, fields, framing.host)
+        if fields.forwarded is not None and server.proxies.includes(self.address):
+            environ.update(fields.forwarded)
+            correct(environ, find_origin(fields.forwarded, server.proxies))
+        self._keep_alive = framing.keep_alive and server.keep_alive > 0
         if server.is_1_0_only and fields.variables.get("HTTP_CONNECTION", "").lower() != "keep-alive":
-            framing = framing._replace(keep_alive=False)
-        self._framing = framing
-        if framing.body is not _NO_BODY or end != len(buffer):
+            self._keep_alive = False
+        self._framing = framing if framing.body is not BodyKind.NONE else None
+        if self._framing is not None or end != len(buffer):
             self._head = b""
             self._template = None
         elif buffer == self._head:
@@ -331,11 +353,11 @@ class HttpProtocol:
     def _make_environ(self) -> Environ:
         conn, server = self.conn, self.server
         base = server.tls_environ if conn.is_tls else server.environ
-        environ = connection_environ(base, conn.getsockname(), self.address)
+        local = conn.getsockname() if self._local is None else self._local
+        environ = connection_environ(base, local, self.address)
         if server.tls is not None:
             environ.update(server.tls.describe(conn))
         environ["greenserve.socket"] = environ["gunicorn.socket"] = SocketOffer(self.hijack)
-        environ["greenserve.protocol"] = self
         environ["wsgi.input"] = environ["eventlet.input"] = Input(self, EMPTY_BODY)
         environ["wsgi.early_hints"] = self.send_early_hints
         environ["eventlet.set_idle"] = self.set_idle
@@ -416,13 +438,13 @@ class HttpProtocol:
     def minimum_chunk_size(self) -> int:
         """How many bytes of a streamed answer to collect before they are sent; 0 sends each block at once."""
         size = self.server.minimum_chunk_size
-        environ = self.environ
-        return size if environ is None else environ.get("eventlet.minimum_write_chunk_size", size)
+        response = self.response
+        return size if response is None else response.environ.get("eventlet.minimum_write_chunk_size", size)
 
     def describe_request(self) -> str:
         """The request line, for a log."""
-        environ = self.environ
-        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}" if environ is not None else "a request"
+        environ = {} if self.response is None else self.response.environ
+        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}" if environ else "a request"
         return f"{line} from {self.address}"
 
     # 100 Continue and 103 Early Hints -----------------------------------------------------------------------------
@@ -516,7 +538,7 @@ class HttpProtocol:
         if response.head_sent:
             return
         response.head_sent = True
-        response.status = status
+        response.head = check_head(status, [])  # for the log
         try:
             self.send(error_page(status, reason, now_date()), monotonic())
             response.ended = True

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from greenserve._originals import monotonic
 from greenserve.errors import ResponseError
 from greenserve.http.response import LAST_CHUNK, ResponseHead, capitalize, check_head, chunk
+from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.run import Run
 
@@ -51,8 +52,7 @@ class Response(Run):
 
     Attributes:
         keep_alive: Whether the connection goes on after this answer. The head says so, once it is sent.
-        status: As the app gave it, or ``""``.
-        head: Status and fields, checked; None until the app has called ``start_response``.
+        environ: The request's.
         sent: Bytes of the body that were handed to the system.
         ended: The whole answer was sent.
     """
@@ -60,20 +60,21 @@ class Response(Run):
     _body: Body  # how the client learns where it ends; set with the head, as is the next
     _left: int  # with a length: how many bytes of it are still owed
 
-    __slots__ = ("_body", "_left", "_protocol", "ended", "head", "keep_alive", "sent", "status")
+    __slots__ = ("_body", "_left", "_protocol", "ended", "environ", "keep_alive", "sent")
 
-    def __init__(self, protocol: HttpProtocol, keep_alive: bool) -> None:
-        self.started = False
+    head: ResponseHead | None
+
+    def __init__(self, protocol: HttpProtocol, environ: Environ, keep_alive: bool) -> None:
+        self.head = None
         self.head_sent = False
         self.ended = False
+        self.environ = environ
         self.keep_alive = keep_alive
-        self.status = ""
-        self.head: ResponseHead | None = None
         self.sent = 0
         self._protocol = protocol
 
-    def start(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Check and keep status and fields.
+    def check(self, status: str, headers: list[tuple[str, str]]) -> ResponseHead:
+        """Return status and fields, checked and serialised.
 
         Raises:
             ResponseError: HTTP or PEP 3333 does not allow them.
@@ -83,8 +84,7 @@ class Response(Run):
             raise TypeError(f"the response's headers must be a list of (name, value), not {type(headers).__name__}")
         if self._protocol.server.capitalize_response_headers:
             headers = [(capitalize(name), value) for name, value in headers]
-        self.head = check_head(status, headers)
-        self.status = status
+        return check_head(status, headers)
 
     def write(self, block: bytes) -> None:
         """Send ``block``, behind the head if that has not been sent. May switch.
@@ -198,7 +198,8 @@ class Response(Run):
         lines, _, has_content, fields = answer
         own_length = fields.has_length
         protocol = self._protocol
-        if self.keep_alive and not protocol.may_go_on():
+        server = protocol.server
+        if (protocol.body is not None or server.stopping) and self.keep_alive and not protocol.may_go_on():
             self.keep_alive = False
         extra = b""
         if has_content and protocol.method != "HEAD":
@@ -225,9 +226,11 @@ class Response(Run):
             extra += b"Connection: close\r\n"
         elif not protocol.is_1_1:
             extra += b"Connection: keep-alive\r\n"
-        if not fields.has_date:
-            extra += protocol.server.date_line(now)
-        return b"%b%b\r\n" % (lines, extra)
+        if extra:
+            lines += extra
+        if fields.has_date:
+            return lines + b"\r\n"
+        return lines + (server.date_end if now < server.date_until else server.renew_date(now))
 
 
 def _collected(blocks: Iterable[bytes], minimum: int) -> Iterator[bytes]:

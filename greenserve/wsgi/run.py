@@ -1,6 +1,6 @@
 """One run of a WSGI application: environ in; status, fields and blocks out. Knows no framing and no connection.
 
-What a protocol does with them is a subclass's: `Run.start`, `Run.write`, `Run.finish`, `Run.send_file`.
+What a protocol does with them is a subclass's: `Run.check`, `Run.write`, `Run.finish`, `Run.send_file`.
 
 Source: PEP 3333.
 """
@@ -26,14 +26,14 @@ class Run:
     """Calls the app once and passes on what it answers.
 
     Attributes:
-        started: The app has called ``start_response``.
-        head_sent: The status can't be changed any more.
+        head: Status and fields as the protocol keeps them; None until the app has called ``start_response``.
+        head_sent: They can't be changed any more.
     """
 
-    __slots__ = ("head_sent", "started")
+    __slots__ = ("head", "head_sent")
 
     def __init__(self) -> None:
-        self.started = False
+        self.head: Any = None
         self.head_sent = False
 
     # What the app calls and what its answer goes through ----------------------------------------------------------
@@ -53,10 +53,9 @@ class Run:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # breaks the cycle of traceback and frame
-        elif self.started:
+        elif self.head is not None:
             raise ResponseError("start_response was called a second time without exc_info")
-        self.start(status, headers)
-        self.started = True
+        self.head = self.check(status, headers)
         return self.write_now
 
     def execute(self, app: WSGIApp, environ: Environ) -> None:
@@ -68,7 +67,7 @@ class Run:
             self.finish(block if type(block) is bytes else _as_bytes(block))
             return
         try:
-            if not (isinstance(blocks, FileWrapper) and self.started and self.send_file(blocks)):
+            if not (isinstance(blocks, FileWrapper) and self.head is not None and self.send_file(blocks)):
                 self._stream(blocks)
         finally:
             close = getattr(blocks, "close", None)
@@ -98,8 +97,8 @@ class Run:
 
     # What a protocol does with it ---------------------------------------------------------------------------------
 
-    def start(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Check and keep status and fields. May be called again until the head is sent."""
+    def check(self, status: str, headers: list[tuple[str, str]]) -> Any:
+        """Return what `head` is to hold. May be called again until the head is sent."""
         raise NotImplementedError
 
     def write(self, block: bytes) -> None:

@@ -28,6 +28,7 @@ from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.protocol import HttpProtocol, Phase
+from greenserve.wsgi.proxies import Trust
 from greenserve.wsgi.response import Response
 from greenserve.wsgi.run import WSGIApp
 
@@ -109,6 +110,9 @@ class Server:
             max_field=values["limit_request_field_size"],
             max_head=values["limit_request_head"],
         )
+        self.proxies = Trust(values["forwarded_allow_ips"])
+        self.proxy_protocol: str | None = None if values["proxy_protocol"] == "off" else values["proxy_protocol"]
+        self.proxy_senders = Trust(values["proxy_allow_from"])
         self.debug = debug
         self.capitalize_response_headers = capitalize_response_headers
         self.minimum_chunk_size = minimum_chunk_size
@@ -141,8 +145,8 @@ class Server:
         self._ended = WaitQueue()
         self.ended = False
         self._hub = get_hub()
-        self._date_line = b""
-        self._date_until = 0.0
+        self.date_end = b""  # the Date field, and the empty line that ends a head
+        self.date_until = 0.0  # until when that is right, in monotonic seconds
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -330,18 +334,20 @@ class Server:
     def log_access(self, environ: Environ, response: Response, seconds: float) -> None:
         """Log one request that was answered after ``seconds``."""
         client = environ["REMOTE_ADDR"] or "-"
-        if self.log_x_forwarded_for and (forwarded := environ.get("HTTP_X_FORWARDED_FOR")):
-            client = f"{forwarded},{client}"
-        lines = b"" if response.head is None else response.head.fields.lines
+        if self.log_x_forwarded_for:
+            # From anybody, as eventlet has it.
+            said = [value for name, value in environ["headers_raw"] if name.lower() == "x-forwarded-for"]
+            client = ",".join(filter(None, [", ".join(said), client]))
+        head = response.head
+        status, lines = ("", b"") if head is None else (str(head.code), head.fields.lines)
         if self.access_log is not None:
-            self.access_log.write(Record(client, environ, response.status, lines, response.sent, seconds))
+            self.access_log.write(Record(client, environ, status, lines, response.sent, seconds))
 
-    def date_line(self, now: float) -> bytes:
-        """The Date field's line. ``now`` is the monotonic time: reading one clock for each answer is enough."""
-        if now >= self._date_until:
-            self._date_line = date_line()
-            self._date_until = now + 1.0 - wall_time() % 1.0
-        return self._date_line
+    def renew_date(self, now: float) -> bytes:
+        """Return ``date_end``, made anew. ``now`` is the monotonic time: reading one clock for each answer is enough."""
+        self.date_end = date_line() + b"\r\n"
+        self.date_until = now + 1.0 - wall_time() % 1.0
+        return self.date_end
 
     def describe_failure(self, exc: BaseException) -> str:
         """What a client is told when the app has failed: nothing about it, unless ``debug`` was asked for."""
