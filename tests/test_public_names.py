@@ -104,12 +104,13 @@ PUBLIC: dict[str, str] = {
     "greenserve.settings": "ALIASES SETTINGS Setting TLS",
     "greenserve.sync": (
         "BoundedSemaphore CappedSemaphore Condition Empty Event Full GreenPile GreenPool LifoQueue LightQueue Lock "
-        "PriorityQueue Queue RLock Semaphore"
+        "Pool PriorityQueue Queue RLock Semaphore TokenPool"
     ),
     "greenserve.sync.events": "Event",
     "greenserve.sync.locks": "Condition Lock RLock",
     "greenserve.sync.pools": "GreenPile GreenPool",
     "greenserve.sync.queues": "Empty Full LifoQueue LightQueue PriorityQueue Queue",
+    "greenserve.sync.resources": "Pool Token TokenPool",
     "greenserve.sync.semaphores": "BoundedSemaphore CappedSemaphore Semaphore Slots check_timeout",
     "greenserve.testing": "assert_no_switch serve wait_until_parked",
     "greenserve.wsgi": "HttpProtocol Server server",
