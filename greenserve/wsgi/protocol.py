@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenserve._originals import monotonic
 from greenserve.core.waiters import sleep
-from greenserve.errors import BadRequest, BodyError, ClosedWhileWaiting, GreenserveError, RequestTimeout
+from greenserve.errors import BadRequest, BodyError, GreenserveError, RequestTimeout
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
@@ -46,10 +46,9 @@ _PIPELINE_BUDGET = 16
 # How much of a request's body that the app did not read is read and dropped, to keep the connection.
 _MAX_DRAIN = 65536
 
-# A refused client may still be sending. It gets this long, and this many bytes, to stop and read the answer: a
-# close with bytes unread makes the system throw the answer away (RFC 9112 section 9.6).
+# A refused client may still be sending. While it does, it gets as long as for a head to stop and read the answer, and
+# this long once it pauses: a close with bytes unread makes the system throw the answer away (RFC 9112 section 9.6).
 _LINGER_SECONDS = 2.0
-_LINGER_BYTES = 1 << 20
 
 _PIECE = 65536  # bytes sent before the write deadline is set anew
 
@@ -176,7 +175,7 @@ class HttpProtocol:
                 return
             while self.handle_one_request() is _KEEP_ALIVE:
                 pass
-        except (ConnectionError, Expired, ClosedWhileWaiting) as exc:
+        except (OSError, Expired) as exc:  # what the app raises does not come so far
             log.debug("connection from %s ended: %s", self.address, exc)
         finally:
             self.finish()
@@ -284,7 +283,8 @@ class HttpProtocol:
                 return _CLOSE
         if response.keep_alive:
             return _KEEP_ALIVE
-        if self.rfile.buffer:
+        # What else the client has sent is not read any more, but may not cost it this answer.
+        if self.rfile.buffer or self.conn.wait_readable(0):
             self._linger()
         return _CLOSE
 
@@ -555,12 +555,15 @@ class HttpProtocol:
         self.phase = Phase.CLOSING
         rfile = self.rfile
         rfile.buffer = b""
-        self.deadline = monotonic() + _LINGER_SECONDS
+        server = self.server
+        started = now = monotonic()
         try:
             self.conn.shutdown_write()
-            left = _LINGER_BYTES
-            while left > 0 and (piece := rfile.read1()):
-                left -= len(piece)
+            while now - started < (_LINGER_SECONDS if server.stopping else server.head_timeout):
+                self.deadline = now + _LINGER_SECONDS
+                if not rfile.read1():
+                    break
+                now = monotonic()
         except (OSError, Expired) as exc:
             log.debug("connection from %s ended: %s", self.address, exc)
 

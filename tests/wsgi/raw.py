@@ -34,6 +34,8 @@ class Client:
     def __init__(self, address: Any) -> None:
         self.sock = greenserve.connect(address)
         self.sock.settimeout(DEADLINE)
+        if self.sock.family in (socket.AF_INET, socket.AF_INET6):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent in pieces arrives so
         self.file = self.sock.makefile("rb")
 
     def send(self, data: bytes) -> None:
