@@ -34,8 +34,10 @@ def test_bodies_arrive_whole(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_memory_stays_flat(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["memory", "--requests", "20000", "--spawned", "2000"]) == 0
-    assert "| requests | 20,000 at" in capsys.readouterr().out
+    assert main(["memory", "--requests", "20000", "--connections", "1000", "--spawned", "2000"]) == 0
+    shown = capsys.readouterr().out
+    assert "| requests | 20,000 at" in shown
+    assert "| connections | 1,000," in shown
 
 
 PROPERTY = """
