@@ -256,7 +256,7 @@ def kill(thread: greenlet, *throw_args: Any) -> None:
 
 
 def _throw_soon(hub: Hub, thread: greenlet, throw_args: tuple[Any, ...], *, wait: bool) -> None:
-    hub.call_soon(_throw, thread, throw_args)
+    hub.schedule(Handle(partial(_throw, thread, throw_args)))
     current = getcurrent()
     if not wait or current is hub.greenlet:
         return

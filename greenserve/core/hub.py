@@ -102,13 +102,13 @@ class Hub:
 
     def call_soon(self, function: Callable[..., Any], *args: Any) -> Handle:
         """Run ``function(*args)`` in the hub, in the next round. It must not block."""
-        handle = Handle(partial(function, *args) if args else function)
+        handle = Handle(partial(_call, function, *args))
         self.schedule(handle)
         return handle
 
     def call_at(self, deadline: float, function: Callable[..., Any], *args: Any) -> Handle:
         """Run ``function(*args)`` in the hub once ``deadline``, in monotonic seconds, is over. This thread only."""
-        handle = Timer(self.timers, partial(function, *args) if args else function)
+        handle = Timer(self.timers, partial(_call, function, *args))
         self.add_timer(deadline, handle)
         return handle
 
@@ -157,12 +157,20 @@ class Hub:
         error: BaseException | None = None
         while not self.closed:
             try:
-                if error is not None:
-                    failed, error = error, None
-                    self._handle_error(failed)
-                    del failed
-                self._loop()
-            except BaseException as exc:  # noqa: BLE001 - the main greenlet is told, whatever it is
+                # A loop in a loop: if two signals come at once, the second handler raises as soon as the first one's
+                # exception is caught, at the jump that ends the loop. No try inside covers that.
+                while not self.closed:
+                    try:
+                        if error is not None:
+                            failed, error = error, None
+                            self._handle_error(failed)
+                            del failed
+                        self._loop()
+                    except GreenletExit:
+                        pass  # the end of a greenlet that is not ours, or of this one
+                    except BaseException as exc:  # noqa: BLE001 - the main greenlet is told, whatever it is
+                        error = exc
+            except BaseException as exc:  # noqa: BLE001 - as above
                 error = exc
 
     def _loop(self) -> None:
@@ -180,10 +188,7 @@ class Hub:
                 del ready[0]
                 if fire is not None:
                     handle.fire = None  # before it runs: whoever waits for it sees that it need not park
-                    try:
-                        fire()
-                    except Exception as exc:
-                        log.error("a callback of the hub failed", exc_info=exc)
+                    fire()
             if ready or heap:
                 self.now = now = monotonic()
                 if heap:
@@ -221,9 +226,8 @@ class Hub:
     def _handle_error(self, exc: BaseException) -> None:
         if not self.closed and not self._wake_source.readers:
             self._on_poke()  # a signal handler's exception may have come in the middle of it
-        if not isinstance(exc, GreenletExit):
-            # What a signal handler raised, SystemExit, DeadlockError, a failure of the selector: the main greenlet's.
-            self.main.throw(exc)
+        # What a signal handler raised, SystemExit, DeadlockError, a failure of the selector: the main greenlet's.
+        self.main.throw(exc)
 
     def _can_be_woken(self) -> bool:
         """Whether anything but a handle of our own could still end a poll without timeout."""
@@ -304,6 +308,14 @@ class Hub:
         return not (
             self.ready or len(self.timers) or self._wakeable or self.poller.is_waiting(besides=self._wake_source)
         )
+
+
+def _call(function: Callable[..., Any], *args: Any) -> None:
+    """The edge of a callback. What else comes out of a handle was raised by a signal handler: the main greenlet's."""
+    try:
+        function(*args)
+    except Exception as exc:
+        log.error("a callback of the hub failed: %r", function, exc_info=exc)
 
 
 def _refuse_to_park() -> NoReturn:

@@ -382,5 +382,6 @@ class Poller:
         for source in self.sources.values():
             source.closed = True
             source.mask = 0
+            source.take_waiters()
         self.sources.clear()
         self.backend.close()

@@ -12,7 +12,7 @@ from types import FrameType
 
 from greenlet import greenlet
 
-__all__ = ["describe_parked", "parked_greenlets"]
+__all__ = ["describe_parked", "describe_place", "parked_greenlets"]
 
 # The machinery of waiting itself says nothing about who waits on what.
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -30,7 +30,7 @@ def parked_greenlets(hub: greenlet) -> list[greenlet]:
 
 def describe_parked(hub: greenlet) -> str:
     """One line for each parked greenlet: what it is, and the innermost line of code that is not the core's."""
-    lines = [f"  {found!r} waits at {_place(found.gr_frame)}" for found in parked_greenlets(hub)]
+    lines = [f"  {found!r} waits at {describe_place(found.gr_frame)}" for found in parked_greenlets(hub)]
     return "Parked:\n" + "\n".join(lines) if lines else "No greenlet is parked."
 
 
@@ -40,7 +40,8 @@ def _root(current: greenlet) -> greenlet:
     return current
 
 
-def _place(frame: FrameType | None) -> str:
+def describe_place(frame: FrameType | None) -> str:
+    """File, line and function of the innermost frame that is not the core's."""
     innermost = frame
     while frame is not None and frame.f_code.co_filename.startswith(_CORE):
         frame = frame.f_back

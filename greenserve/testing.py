@@ -1,0 +1,93 @@
+"""Helpers for tests of green code: let everybody run until nobody can, see that nothing switched, serve an app.
+
+There is no fake clock here: what waits reads the system's clock by itself, at every level and without asking anybody,
+and a clock that only some of it believed would prove nothing. Give what you test short timeouts.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import greenlet
+
+from greenserve._originals import monotonic
+from greenserve.core.hub import get_hub
+from greenserve.core.report import describe_parked, describe_place
+from greenserve.core.waiters import sleep
+from greenserve.net.listeners import listen
+from greenserve.wsgi.run import WSGIApp
+from greenserve.wsgi.server import Server
+
+__all__ = ["assert_no_switch", "serve", "wait_until_parked"]
+
+
+def wait_until_parked(timeout: float = 5.0) -> None:
+    """Let all other green threads of this OS thread run until each waits for what has not come yet. May switch.
+
+    Who sleeps is parked, and so is who waits for bytes that are still on their way. No other OS thread is waited for.
+
+    Raises:
+        TimeoutError: Some still run after ``timeout`` seconds, such as one that only ever calls ``sleep(0)``.
+    """
+    hub = get_hub()
+    deadline = monotonic() + timeout
+    while True:
+        sleep(0)
+        # What has become due or readable meanwhile is about to run.
+        hub.timers.move_due(monotonic(), hub.ready)
+        hub.poller.poll(0, hub.ready)
+        if not hub.ready:
+            return
+        if monotonic() > deadline:
+            raise TimeoutError(f"green threads still run after {timeout} s\n{describe_parked(hub.greenlet)}")
+
+
+@contextmanager
+def assert_no_switch() -> Iterator[None]:
+    """Fail with AssertionError if the block lets another greenlet run, and say where it did.
+
+    For what has to be done in one go, such as changing a structure that green threads share.
+    """
+    guarded = greenlet.getcurrent()
+    before = greenlet.gettrace()
+    found: list[tuple[str, list[str]]] = []
+
+    def watch(event: Any, args: Any) -> None:
+        if before is not None:
+            before(event, args)
+        if args[0] is guarded and not found:
+            frame = guarded.gr_frame
+            found.append((describe_place(frame), traceback.format_stack(frame)))
+
+    greenlet.settrace(watch)
+    try:
+        yield
+    finally:
+        greenlet.settrace(before)
+    for place, stack in found:
+        raise AssertionError(f"another greenlet ran: switched at {place}\n{''.join(stack)}")
+
+
+@contextmanager
+def serve(app: WSGIApp, **keywords: Any) -> Iterator[tuple[str, int]]:
+    """Serve ``app`` on a free port of the loopback in green threads, and give its address, a pair of host and port.
+
+    The client must be green too, or run in another OS thread, as by `greenserve.execute`: a client that blocks this OS
+    thread keeps the server from answering. At the end of the block the server stops, and cuts off what is still open.
+
+    Args:
+        app: The WSGI application.
+        keywords: Those of `greenserve.wsgi.Server`.
+    """
+    listener = listen(("127.0.0.1", 0))
+    host, port = listener.getsockname()
+    server = Server(listener, app, **keywords)
+    server.start()
+    try:
+        yield host, port
+    finally:
+        server.stop(0)
+        server.join()

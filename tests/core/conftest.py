@@ -1,0 +1,42 @@
+"""What holds for every test of the core: it leaves nothing scheduled on this thread's hub, and nobody waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from greenserve.core import Hub, get_hub
+from greenserve.testing import wait_until_parked
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    yield
+    wait_until_parked()
+    hub = get_hub()
+    left = [source.fd for source in hub.poller.sources.values() if source.readers or source.writers]
+    assert (len(hub.timers), len(left)) == (0, 1), "the test left timers, or fds that somebody waits for"
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return get_hub()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe's reading and writing end, both non-blocking. The test may close them, and says so to nobody."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    inodes = [os.fstat(reader).st_ino, os.fstat(writer).st_ino]
+    yield reader, writer
+    for fd, inode in zip((reader, writer), inodes, strict=True):
+        try:
+            is_open = os.fstat(fd).st_ino == inode
+        except OSError:
+            is_open = False
+        if is_open:
+            os.close(fd)

@@ -1,0 +1,37 @@
+"""Scripts in a process of their own, for what belongs to a whole process: signals, forks, deadlocks, its end.
+
+A script uses the selector that this process was told to use. It has 20 seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+DEADLINE = 20
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    """Run ``script`` with all of Python's own checks on, and say how that ended."""
+    text = textwrap.dedent(script)
+    if os.environ.get("GREENSERVE_SELECTOR") == "kqueue":
+        text = "import tests.core.kqueue\n" + text
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", text],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def output(script: str) -> list[str]:
+    """Return the lines that ``script`` prints. It has to succeed, and say nothing on stderr."""
+    done = run(script)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.splitlines()
