@@ -7,6 +7,7 @@ without a message: ``allowed`` says what is right, and the setting adds its name
 from __future__ import annotations
 
 import re
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
@@ -22,6 +23,8 @@ __all__ = [
     "InheritedFd",
     "Kind",
     "Mode",
+    "Network",
+    "Networks",
     "Numbered",
     "OrOff",
     "Several",
@@ -29,6 +32,7 @@ __all__ = [
     "TcpAddress",
     "Text",
     "UnixAddress",
+    "normal_address",
     "parse_address",
 ]
 
@@ -100,6 +104,54 @@ def _parse_digits(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text):
         raise ValueError
     return int(text)
+
+
+def normal_address(text: str) -> str:
+    """Return an IP address in its shortest spelling. An IPv4 address inside of an IPv6 one is that IPv4 address.
+
+    Raises ValueError.
+    """
+    packed = _pack(text)
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
+
+
+def _pack(text: str) -> bytes:
+    try:
+        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, UnicodeEncodeError):
+        raise ValueError(text) from None
+    return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
+
+
+class Network:
+    """An IP address, or all that begin with the same bits: ``10.0.0.0/8``.
+
+    Raises ValueError.
+    """
+
+    __slots__ = ("_first", "_is_v4", "_shift")
+
+    def __init__(self, text: str) -> None:
+        address, slash, digits = text.partition("/")
+        packed = _pack(address)
+        self._is_v4 = len(packed) == 4
+        bits = length = 8 * len(packed)
+        if slash:
+            bits = _parse_digits(digits)
+            if self._is_v4 and ":" in address:
+                bits -= 96
+            if not 0 <= bits <= length:
+                raise ValueError(text)
+        self._shift = length - bits
+        self._first = int.from_bytes(packed, "big") >> self._shift
+
+    def includes(self, address: str) -> bool:
+        """Whether ``address``, an IP address, is in it. Raises ValueError."""
+        packed = _pack(address)
+        return (len(packed) == 4) == self._is_v4 and int.from_bytes(packed, "big") >> self._shift == self._first
 
 
 class Kind(ABC):
@@ -378,3 +430,30 @@ class Several(Kind):
 
     def literal(self, value: tuple[Any, ...]) -> str:
         return repr([str(item) for item in value])
+
+
+class Networks(Kind):
+    """Addresses and networks as one text, ``*`` for everybody, ``unix`` for Unix sockets. Empty for nobody."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ADDRESSES",
+            "IP addresses and networks with commas between them, unix for Unix sockets, * for all, or nothing",
+        )
+
+    def parse(self, text: str) -> str:
+        return self.check(text.split(",") if text.strip() else [])
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        items = []
+        for item in value:
+            if not isinstance(item, str):
+                raise TypeError
+            items.append(item.strip())
+            if items[-1] not in ("*", "unix"):
+                Network(items[-1])
+        return ",".join(items)

@@ -270,7 +270,7 @@ def _help() -> str:
 
 def _describe(setting: Setting) -> str:
     also = f" Also {', '.join(flag for alias in setting.aliases for flag in _flags(setting, alias))}."
-    default = "" if isinstance(setting.kind, Flag) else f" [{setting.kind.show(setting.default)}]"
+    default = "" if isinstance(setting.kind, Flag) else f" [{setting.kind.show(setting.command_default)}]"
     return setting.text + (also if setting.aliases else "") + default
 
 

@@ -74,7 +74,7 @@ class Config:
 
 
 def load(*sources: Source) -> Config:
-    """Return what the sources say, the first one that names a setting, and the default where none does.
+    """Return what the sources say, the first one that names a setting, and the command's default where none does.
 
     Raises:
         SettingError: A value that counts is wrong, or a source names what is no setting, or one setting twice.
@@ -96,7 +96,7 @@ def load(*sources: Source) -> Config:
                 values[name] = SETTINGS[name].parse(raw, where)
                 origins[name] = where
     for name, setting in SETTINGS.items():
-        values.setdefault(name, setting.default)
+        values.setdefault(name, setting.command_default)
     return Config(values, origins)
 
 

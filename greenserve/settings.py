@@ -15,6 +15,7 @@ from greenserve._kinds import (
     Flag,
     Kind,
     Mode,
+    Networks,
     Numbered,
     OrOff,
     Several,
@@ -37,7 +38,8 @@ class Setting:
     Attributes:
         name: A Python identifier: the keyword, the name in a file, ``--the-name``, ``GREENSERVE_THE_NAME``.
         kind: How it is written and what is allowed.
-        default: What holds where nobody says anything, for the command and for the library.
+        default: What holds for the library: ``wsgi.server``, ``listen``.
+        command_default: What holds for the command. The same, unless the declaration says otherwise.
         group: The heading in the help and in the reference.
         text: What it does, in one or two sentences.
         aliases: Other names that mean the same setting, as flags and in files.
@@ -48,6 +50,7 @@ class Setting:
 
     __slots__ = (
         "aliases",
+        "command_default",
         "default",
         "flag",
         "group",
@@ -68,6 +71,7 @@ class Setting:
         *,
         group: str,
         aliases: tuple[str, ...] = (),
+        command_default: object = None,
         flag: str | None = None,
         keyword_of: str | None = None,
         variable: str | None = None,
@@ -84,6 +88,7 @@ class Setting:
         self.variable_format = variable_format
         # Defaults go through the same door as everything else, so that a wrong one is noticed on import.
         self.default: Any = self.parse(default, "the default")
+        self.command_default: Any = self.default if command_default is None else self.parse(command_default, "default")
 
     @property
     def environment_name(self) -> str:
@@ -105,7 +110,7 @@ class Setting:
 _BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
 
 _APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
-_DEADLINES, _LOGGING = "Deadlines", "Logging"
+_DEADLINES, _PROXIES, _LOGGING = "Deadlines", "Behind a proxy", "Logging"
 TLS = "TLS"
 
 SETTINGS: dict[str, Setting] = {
@@ -311,6 +316,35 @@ SETTINGS: dict[str, Setting] = {
             None,
             "The cipher suites of TLS 1.2. Those of TLS 1.3 are all good, and OpenSSL's own.",
             group=TLS,
+            keyword_of="server",
+        ),
+        Setting(
+            "forwarded_allow_ips",
+            Networks(),
+            "",
+            "Proxies whose word counts: what their Forwarded or X-Forwarded-* fields say of client, scheme and host is "
+            "believed. Such fields from anybody else are dropped.",
+            group=_PROXIES,
+            command_default="127.0.0.1,::1",
+            keyword_of="server",
+            variable="FORWARDED_ALLOW_IPS",
+        ),
+        Setting(
+            "proxy_protocol",
+            Choice("VERSION", "off", "v1", "v2", "auto"),
+            "off",
+            "Connections of the peers in proxy_allow_from begin with a header of the PROXY protocol, of this version "
+            "(auto: either), which says who the client is. Without one they are closed.",
+            group=_PROXIES,
+            keyword_of="server",
+        ),
+        Setting(
+            "proxy_allow_from",
+            Networks(),
+            "127.0.0.1,::1",
+            "The proxies that speak the PROXY protocol. Everybody else's connections begin as usual.",
+            group=_PROXIES,
+            aliases=("proxy_allow_ips",),
             keyword_of="server",
         ),
         Setting(

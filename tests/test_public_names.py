@@ -120,6 +120,8 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
     "greenserve.wsgi.input": "Input RequestConnection",
     "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase",
+    "greenserve.wsgi.proxies": "Origin Trust correct find_origin parse_forwarded",
+    "greenserve.wsgi.proxyprotocol": "BadProxyHeader ProxyHeader parse_header read_header",
     "greenserve.wsgi.response": "Response",
     "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp",
     "greenserve.wsgi.server": "Server server",

@@ -278,7 +278,7 @@ def _parse_line(line: str) -> _Line:
     if not value.isprintable() and _CONTROL.search(value):
         raise BadRequest("control character in a header field")
     parsed = (name, value), variable, value
-    if variable in _REPEATED:
+    if (variable or _NAMES[name]) in _REPEATED:
         _FIELD_LINES.remember(line, parsed)
     return parsed
 

@@ -20,7 +20,8 @@ LIFETIME = 40.0
 
 def environment() -> dict[str, str]:
     """Return the environment without what would change the command's settings."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("GREENSERVE_", "PORT"))}
+    names = ("GREENSERVE_", "PORT", "FORWARDED_ALLOW_IPS")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     return {**env, "PYTHONPATH": str(ROOT)}
 
 

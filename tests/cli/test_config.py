@@ -9,12 +9,21 @@ from greenserve.errors import SettingError
 from greenserve.settings import SETTINGS
 
 
-def test_without_a_source_every_setting_has_its_default() -> None:
+def test_without_a_source_every_setting_has_the_commands_default() -> None:
     config = load()
     for name, setting in SETTINGS.items():
-        assert getattr(config, name) == setting.default
+        assert getattr(config, name) == setting.command_default
         assert config.origin(name) == "default"
         assert not config.is_set(name)
+
+
+def test_the_library_believes_no_forwarded_fields_and_the_command_those_of_loopback() -> None:
+    assert SETTINGS["forwarded_allow_ips"].default == ""
+    assert load().forwarded_allow_ips == "127.0.0.1,::1"
+
+
+def test_forwarded_allow_ips_is_taken_under_the_name_that_platforms_use() -> None:
+    assert load(*read_environment({"FORWARDED_ALLOW_IPS": "*"})).forwarded_allow_ips == "*"
 
 
 def test_the_first_source_that_names_a_setting_wins() -> None:
@@ -77,10 +86,10 @@ def test_a_port_that_is_none_is_refused_in_the_name_of_its_variable() -> None:
 
 
 def test_every_setting_can_come_from_the_environment() -> None:
-    environ = {setting.environment_name: setting.kind.show(setting.default) for setting in SETTINGS.values()}
+    environ = {setting.environment_name: setting.kind.show(setting.command_default) for setting in SETTINGS.values()}
     config = load(*read_environment(environ))
     for name, setting in SETTINGS.items():
-        assert setting.kind.show(getattr(config, name)) == setting.kind.show(setting.default)
+        assert setting.kind.show(getattr(config, name)) == setting.kind.show(setting.command_default)
 
 
 @pytest.mark.parametrize(

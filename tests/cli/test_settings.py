@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve import _kinds, settings
-from greenserve._kinds import Count, Duration, Flag, Mode, Number, OrOff, Several, Size, Text, parse_address
+from greenserve._kinds import Count, Duration, Flag, Mode, Networks, Number, OrOff, Several, Size, Text, parse_address
 from greenserve.errors import SettingError
 from greenserve.net import listen
 from greenserve.settings import ALIASES, SETTINGS, Setting
@@ -168,6 +168,31 @@ def test_any_text_is_an_address_or_is_refused_and_never_anything_else(text: str)
     assert str(parse_address(str(address))) == str(address)
 
 
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("", ""),
+        ("*", "*"),
+        ("127.0.0.1,::1", "127.0.0.1,::1"),
+        ("10.0.0.0/8, fe80::/10", "10.0.0.0/8,fe80::/10"),
+        ("unix", "unix"),
+        (["10.0.0.1", "::ffff:10.0.0.0/104"], "10.0.0.1,::ffff:10.0.0.0/104"),
+        ([], ""),
+    ],
+)
+def test_networks_are_read(given: object, value: str) -> None:
+    assert Setting("allow", Networks(), "", "", group="").parse(given) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["localhost", "10.0.0.0/", "1.2.3.4/321", ",", "a,b", "10.0.0.1;::1", "1.2.3", "256.0.0.1", "10.0.0.0/33", "::/129",
+     "::ffff:1.2.3.4/95", "010.0.0.1", "10.0.0.0/-8", "10.0.0.0/+8", "fe80::1%eth0", "[::1]", "**"],
+)  # fmt: skip
+def test_networks_outside_the_grammar_are_refused(text: str) -> None:
+    assert is_refused(Networks().parse, text)
+
+
 @pytest.mark.parametrize("value", ["off", "none", "OFF", "0", "0s", 0, 0.0, None])
 def test_no_limit_has_one_value_however_it_is_said(value: object) -> None:
     setting = Setting("grace", OrOff(Duration()), 3.0, "", group="")
@@ -201,10 +226,11 @@ def test_each_setting_refuses_an_object_of_a_foreign_type(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_default_is_read_back_from_both_of_its_spellings(name: str) -> None:
     setting = SETTINGS[name]
-    shown = setting.kind.show(setting.default)
-    literal = ast.literal_eval(setting.kind.literal(setting.default))
-    assert setting.kind.show(setting.parse(shown)) == shown
-    assert setting.kind.show(setting.parse(literal)) == shown
+    for default in (setting.default, setting.command_default):
+        shown = setting.kind.show(default)
+        literal = ast.literal_eval(setting.kind.literal(default))
+        assert setting.kind.show(setting.parse(shown)) == shown
+        assert setting.kind.show(setting.parse(literal)) == shown
 
 
 @given(st.floats(min_value=0, max_value=1e6, allow_nan=False))
@@ -246,7 +272,7 @@ def test_every_declaration_says_what_it_is_for() -> None:
         assert setting.keyword_of in {"server", "listen", None}, setting.name
 
 
-@pytest.mark.parametrize("kind", [Text("X"), Number("N", "a number", 0, None), Mode()])
+@pytest.mark.parametrize("kind", [Text("X"), Number("N", "a number", 0, None), Networks(), Mode()])
 def test_a_kind_says_what_is_allowed(kind: _kinds.Kind) -> None:
     assert kind.allowed
     assert kind.metavar

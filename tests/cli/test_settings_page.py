@@ -56,7 +56,10 @@ def _facts(setting: Setting) -> Iterator[str]:
     if setting.variable_format != "{}":
         also += f", which makes `{setting.variable_format.format(f'${setting.variable}')}` of it"
     yield f"Environment: `{setting.environment_name}`{also}"
-    yield f"Default: `{setting.kind.show(setting.default)}`"
+    default = f"Default: `{setting.kind.show(setting.command_default)}`"
+    if setting.keyword_of and setting.default != setting.command_default:
+        default += f"; of the keyword `{setting.default!r}`"
+    yield default
     yield f"Allowed: {setting.kind.allowed}"
     if setting.keyword_of:
         yield f"Also a keyword of {TAKERS[setting.keyword_of]}"
