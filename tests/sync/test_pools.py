@@ -374,7 +374,8 @@ def test_an_exception_of_the_arguments_comes_after_the_results_before_it() -> No
     assert list(results) == []
 
 
-def test_dropping_an_imap_ends_it() -> None:
+@pytest.mark.parametrize("used", [True, False])
+def test_dropping_an_imap_ends_it(used: bool) -> None:
     pool = GreenPool(2)
     taken: list[int] = []
 
@@ -383,15 +384,18 @@ def test_dropping_an_imap_ends_it() -> None:
             taken.append(number)
             yield number
 
-    results = pool.imap(double, numbers())
-    assert next(results) == 0
-    del results
+    arguments = numbers()
+    results = pool.imap(double, arguments)
+    if used:
+        assert next(results) == 0
     let_run(20)
-    before = len(taken)
-    pool.waitall()
+    gone = weakref.ref(arguments)
+    del results, arguments
     let_run(20)
-    assert len(taken) == before < 10
-    assert pool.free() == 2
+    gc.collect()
+    assert gone() is None  # nobody holds the arguments any more
+    assert taken == list(range(2 + used))
+    assert (pool.free(), pool.running()) == (2, 0)
 
 
 @pytest.mark.parametrize("size", [1, 2])
