@@ -61,6 +61,7 @@ PUBLIC: dict[str, str] = {
         "create_connection fromfd getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo socket "
         "socketpair"
     ),
+    "greenserve.green.ssl": "SSLContext SSLSocket",
     "greenserve.green.subprocess": "io popen_wait",
     "greenserve.green.threading": (
         "DummyThread Lock RLock ThreadHandle forget_nothing get_ident get_main_thread_ident local make_thread_handle "
@@ -85,7 +86,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.logs": "LogError configure_logs keep_logs_enabled",
     "greenserve.monkey": (
         "PatchWarning import_patched is_patched original patch_all patch_builtins patch_os patch_select patch_signal "
-        "patch_socket patch_subprocess patch_thread patch_time"
+        "patch_socket patch_ssl patch_subprocess patch_thread patch_time"
     ),
     "greenserve.net": (
         "GreenSocket Proxy StopServe connect connections_of create_connection execute fromfd killall listen serve "
@@ -118,6 +119,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi.environ": "Environ connection_environ request_environ server_environ",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
+    "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
     "greenserve.wsgi.input": "Input RequestConnection",
     "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase",
     "greenserve.wsgi.proxies": "Origin Trust correct find_origin parse_forwarded",

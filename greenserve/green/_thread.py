@@ -18,13 +18,14 @@ import threading
 from _thread import TIMEOUT_MAX
 from collections.abc import Callable, Mapping
 from functools import partial
+from sys import is_finalizing
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve import _originals
+from greenserve.core import locals as green_locals
 from greenserve.core.hub import Hub, get_hub
-from greenserve.core.locals import local
 from greenserve.core.timers import Handle
 from greenserve.sync import events, locks
 
@@ -87,9 +88,25 @@ class RLock(locks.RLock):
         """As `Lock.acquire`; whoever holds it takes it once more. May switch."""
         if timeout != -1:
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
-        return super().acquire(blocking, timeout)
+        try:
+            return super().acquire(blocking, timeout)
+        except RuntimeError:
+            if is_finalizing():
+                return True  # a finalizer at the interpreter's end: greenlets are over, and so is everybody else
+            raise
 
     __enter__ = acquire
+
+    def release(self) -> None:
+        """As ``threading.RLock.release``."""
+        try:
+            super().release()
+        except RuntimeError:
+            if not is_finalizing():
+                raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
 
     def _release_save(self) -> Any:
         if not self._is_owned():
@@ -104,6 +121,13 @@ class RLock(locks.RLock):
         state, owner, held = ("unlocked", 0, 0) if hold is None else ("locked", _ident_of(hold.owner), hold.count)
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return f"<{state} {name} object owner={owner} count={held} at {id(self):#x}>"
+
+
+class local(green_locals.local):  # noqa: N801 - the name of threading.local, for which it stands
+    """``threading.local``."""
+
+    __slots__ = ()
+    __module__ = "_thread"
 
 
 # Identity -----------------------------------------------------------------------------------------------------------
@@ -131,6 +155,9 @@ class _Main:
 
 
 _main = _Main(threading.main_thread().ident)
+
+
+get_ident.__module__ = "_thread"
 
 
 def get_main_thread_ident() -> int | None:

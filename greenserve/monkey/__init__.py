@@ -36,6 +36,7 @@ __all__ = [
     "patch_select",
     "patch_signal",
     "patch_socket",
+    "patch_ssl",
     "patch_subprocess",
     "patch_thread",
     "patch_time",
@@ -65,8 +66,8 @@ def patch_all(**which: bool) -> None:
     """Make the standard library cooperative, all of it or ``which`` parts.
 
     Args:
-        which: ``socket=False`` leaves that part as it is. The parts are os, select, signal, socket, subprocess, thread
-            and time, and by choice builtins (``open`` on pipes and terminals).
+        which: ``socket=False`` leaves that part as it is. The parts are os, select, signal, socket, ssl, subprocess,
+            thread and time, and by choice builtins (``open`` on pipes and terminals).
 
     Raises:
         TypeError: There is no such part.
@@ -100,6 +101,11 @@ def patch_signal() -> None:
 def patch_socket() -> None:
     """``socket``, with the names that it looks up."""
     _patch(["socket"])
+
+
+def patch_ssl() -> None:
+    """``ssl``: contexts make green sockets, those that exist already too."""
+    _patch(["ssl"])
 
 
 def patch_subprocess() -> None:
@@ -233,8 +239,12 @@ def _adopt_main_thread() -> None:
     if hasattr(main, "_handle"):  # since Python 3.13
         main._handle = green_thread.make_thread_handle(main.ident)
     elif main._tstate_lock is not None:
-        main._tstate_lock = green_thread.Lock()
+        native, main._tstate_lock = main._tstate_lock, green_thread.Lock()
         main._tstate_lock.acquire()
+        # The locks of those whose end the interpreter waits for.
+        locks = threading._shutdown_locks  # type: ignore[attr-defined]  # for want of a public name
+        locks.discard(native)
+        locks.add(main._tstate_lock)
 
 
 def _find_native_threads() -> list[str]:

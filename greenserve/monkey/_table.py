@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from greenserve.green import _thread, io, os, queue, select, signal, socket, subprocess, threading, time
+from greenserve.green import _thread, io, os, queue, select, signal, socket, ssl, subprocess, threading, time
 
 __all__ = ["BY_CHOICE", "GROUPS", "LOCKS", "ROWS", "Lock", "Row"]
 
@@ -111,6 +111,8 @@ _add(
         "socket": socket.socket,
     },
 )
+
+_add("ssl", "ssl", {"SSLContext.sslsocket_class": ssl.SSLSocket})
 
 _add("subprocess", "subprocess", {"Popen._wait": subprocess.popen_wait, "io": subprocess.io})
 

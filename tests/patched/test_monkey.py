@@ -1,0 +1,247 @@
+"""What the patch writes, what it leaves, and what it says when it comes too late."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from greenserve.monkey._names import MISSING, read
+from greenserve.monkey._table import GROUPS, LOCKS, ROWS, Row
+from tests.patched.running import ROOT, run_script
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.module}.{row.name}")
+def test_each_name_of_the_table_is_there_to_be_replaced(row: Row) -> None:
+    __import__(row.module)
+    assert read(sys.modules[row.module], row.name) is not MISSING
+
+
+def test_no_name_stands_in_the_table_twice() -> None:
+    names = [(row.module, row.name) for row in ROWS]
+    assert len(set(names)) == len(names)
+    locks = [(lock.module, lock.name) for lock in LOCKS]
+    assert len(set(locks)) == len(locks)
+
+
+def test_nothing_is_deleted_and_classes_stay() -> None:
+    assert (
+        run_script(
+            """
+        import _thread, os, queue, select, selectors, signal, socket, ssl, subprocess, threading, time
+        modules = [_thread, os, queue, select, selectors, signal, socket, ssl, subprocess, threading, time]
+        before = {module: dict(vars(module)) for module in modules}
+        kept = [subprocess.Popen, subprocess.CalledProcessError, ssl.SSLContext, ssl.SSLSocket, socket.timeout,
+                threading.Thread, threading.Condition, threading.Event, queue.Queue, queue.Empty,
+                selectors.DefaultSelector, selectors.PollSelector, signal.Signals]
+        plain = socket.socket
+        from greenserve import monkey
+        monkey.patch_all()
+        print([name for module in modules for name in before[module] if name not in vars(module)])
+        after = [subprocess.Popen, subprocess.CalledProcessError, ssl.SSLContext, ssl.SSLSocket, socket.timeout,
+                threading.Thread, threading.Condition, threading.Event, queue.Queue, queue.Empty,
+                selectors.DefaultSelector, selectors.PollSelector, signal.Signals]
+        print(kept == after, issubclass(socket.socket, plain))
+        """,
+            patch=False,
+        )
+        == "[]\nTrue True\n"
+    )
+
+
+def test_patching_twice_and_in_another_order_makes_no_difference() -> None:
+    script = """
+        import json
+        from greenserve import monkey
+        from greenserve.monkey._table import ROWS
+        from greenserve.monkey._names import read
+        import multiprocessing.connection, sys
+        for group in {groups!r}:
+            getattr(monkey, f"patch_{{group}}")()
+        monkey.patch_all(builtins=True)
+        print([row[:3] for row in ROWS if read(sys.modules[row.module], row.name) is not row.green
+               and not isinstance(row.green, staticmethod)])
+        print(monkey.original("time").sleep, monkey.original("threading").Lock)
+    """
+    forwards = run_script(script.format(groups=GROUPS), patch=False)
+    backwards = run_script(script.format(groups=GROUPS[::-1]), patch=False)
+    assert forwards == backwards
+    assert forwards.startswith("[]\n<built-in function sleep>")
+
+
+def test_a_part_can_be_left_out() -> None:
+    assert (
+        run_script(
+            """
+        import socket, time
+        plain = socket.socket, time.sleep
+        from greenserve import monkey
+        monkey.patch_all(socket=False, ssl=False)
+        print(socket.socket is plain[0], time.sleep is plain[1])
+        print([monkey.is_patched(name) for name in ("socket", "time", "thread", "threading", "builtins", "json")])
+        """,
+            patch=False,
+        )
+        == "True False\n[False, True, True, True, False, False]\n"
+    )
+
+
+def test_a_part_that_does_not_exist_is_refused_by_name() -> None:
+    assert "TypeError patch_all(sockets=...): the parts are time, os," in run_script(
+        """
+        from greenserve import monkey
+        try:
+            monkey.patch_all(sockets=True)
+        except TypeError as exc:
+            print("TypeError", exc)
+        """,
+        patch=False,
+    )
+
+
+def test_a_patch_in_time_says_nothing_in_development_mode() -> None:
+    run_script("import threading, socket, subprocess, ssl, logging, concurrent.futures", "-X", "dev", "-W", "error")
+
+
+def test_a_patch_that_is_too_late_names_modules_classes_and_attributes() -> None:
+    said = run_script(
+        """
+        import sys, types, warnings
+        mine = types.ModuleType("mine")
+        sys.modules["mine"] = mine
+        exec("import time, threading\\nfrom time import sleep\\nlock = threading.RLock()\\n"
+             "class Pool:\\n    guard = threading.Lock()\\n    ready = threading.Event()\\n", vars(mine))
+        from greenserve import monkey
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            monkey.patch_all()
+        for warning in caught:
+            print(warning.category.__name__, warning.filename, warning.message)
+        """,
+        patch=False,
+    )
+    assert said.startswith("PatchWarning <string> ")
+    for line in [
+        "mine.sleep is time.sleep as it was before",
+        "mine.lock is a lock that stops the whole OS thread",
+        "mine.Pool.guard is a lock that stops the whole OS thread",
+        "mine.Pool.ready has a lock that stops the whole OS thread",
+        "python -m greenserve.monkey SCRIPT",
+    ]:
+        assert line in said
+
+
+def test_the_standard_librarys_early_locks_and_names_are_put_right() -> None:
+    assert (
+        run_script(
+            """
+        import asyncio, concurrent.futures.thread, logging, tempfile, threading
+        import multiprocessing.connection as connection
+        handler = logging.StreamHandler()
+        from greenserve import monkey
+        monkey.patch_all()
+        from greenserve.green._thread import Lock, RLock
+        print(all(isinstance(lock, (Lock, RLock)) for lock in (
+            logging._lock, handler.lock, threading._active_limbo_lock, tempfile._once_lock, tempfile._allocate_lock(),
+            concurrent.futures.thread._global_shutdown_lock)))
+        import os
+        print(connection.Connection._recv.__defaults__ == (os.read,))
+        """,
+            patch=False,
+        )
+        == "True\nTrue\n"
+    )
+
+
+def test_original_modules_are_native_and_work() -> None:
+    assert (
+        run_script(
+            """
+        import threading, time, os
+        native = monkey.original("threading")
+        seen = []
+        def work():
+            seen.append((threading.get_native_id() != os.getpid(), native.current_thread().name))
+        thread = native.Thread(target=work, name="a native one")
+        thread.start()
+        thread.join()
+        print(seen, native is monkey.original("threading"))
+        pool = monkey.original("concurrent.futures.thread").ThreadPoolExecutor(1)
+        print(pool.submit(threading.get_native_id).result() != os.getpid())
+        pool.shutdown()
+        print(monkey.original("socket").socket.__module__, monkey.original("time").sleep)
+        """
+        )
+        == "[(True, 'a native one')] True\nTrue\nsocket <built-in function sleep>\n"
+    )
+
+
+def test_one_module_alone_can_be_patched() -> None:
+    assert (
+        run_script(
+            """
+        import time, threading, subprocess
+        from greenserve import monkey
+        import greenserve
+        green = monkey.import_patched("threading")
+        seen = []
+        thread = green.Thread(target=seen.append, args=(threading.get_ident(),))
+        thread.start()
+        thread.join()
+        run = monkey.import_patched("subprocess").run
+        jobs = [greenserve.spawn(run, ["sleep", "0.3"]) for _ in range(5)]
+        began = time.monotonic()
+        print(seen == [threading.get_ident()], [job.wait().returncode for job in jobs], time.monotonic() - began < 1)
+        print(threading.Thread is green.Thread, time.sleep, monkey.is_patched("threading"))
+        """,
+            patch=False,
+        )
+        == "True [0, 0, 0, 0, 0] True\nFalse <built-in function sleep> False\n"
+    )
+
+
+def test_a_script_runs_patched_with_its_arguments(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys, time\nfrom helper import name\nprint(sys.argv[1:], __name__, name, time.sleep.__module__)\n"
+    )
+    (tmp_path / "helper.py").write_text("name = 'helper'\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve.monkey", str(script), "a", "--b"],
+        capture_output=True, text=True, timeout=30, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == "['a', '--b'] __main__ helper greenserve.green.time\n"
+
+
+def test_a_module_runs_patched(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import sys, time\nprint(sys.argv[1:], __name__, time.sleep.__module__)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve.monkey", "-m", "program", "a"],
+        capture_output=True, text=True, timeout=30, check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == "['a'] __main__ greenserve.green.time\n"
+
+
+def test_without_a_script_the_command_tells_its_usage() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve.monkey"], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "usage: python -m greenserve.monkey SCRIPT [ARGS]")
+
+
+@pytest.mark.system
+def test_patching_takes_under_80_milliseconds() -> None:
+    """The median of 10 alternating pairs of a process that patches and one that does nothing."""
+    differences = []
+    for _ in range(10):
+        began = time.perf_counter()
+        run_script("", patch=False)
+        between = time.perf_counter()
+        run_script("")
+        differences.append((time.perf_counter() - between) - (between - began))
+    assert statistics.median(differences) < 0.080, json.dumps(differences)
