@@ -21,8 +21,8 @@ from greenlet import getcurrent
 
 from greenserve._originals import allocate_rlock, base_socket, monotonic, poll_type, socket_type
 from greenserve.core.hub import Hub, get_hub, thread_state
-from greenserve.core.poller import Source
-from greenserve.core.waiters import sleep, wait_readable, wait_writable
+from greenserve.core.poller import READ, Source
+from greenserve.core.waiters import sleep, wait_in, wait_readable, wait_writable
 from greenserve.errors import ClosedWhileWaiting
 
 __all__ = ["BURST", "ParkingSocket"]
@@ -118,7 +118,8 @@ class ParkingSocket(socket_type):
         """
         if timeout is not None and timeout <= 0:
             return _is_ready(self.fileno(), POLLIN)
-        return wait_readable(self._here(), timeout)
+        source = self._here()
+        return wait_in(thread_state.hub, source, source.readers, READ, timeout)
 
     def wait_writable(self, timeout: float | None = None) -> bool:
         """Park until something can be sent. As `wait_readable`. May switch, unless ``timeout`` is 0."""
