@@ -177,19 +177,26 @@ REQUESTS = {
 
 
 class Followed(HttpProtocol):
-    """A connection that can be followed to its end.
+    """A connection that tells when it has gone.
 
     Attributes:
-        alive: All that have been made and not gone.
+        gone: Has an item for each.
     """
 
     __slots__ = ()
 
-    alive: ClassVar[weakref.WeakSet[Followed]] = weakref.WeakSet()
+    gone: ClassVar[greenserve.Queue[None]]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.alive.add(self)
+        weakref.finalize(self, self.gone.put_nowait, None).atexit = False
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> greenserve.Queue[None]:
+    queue: greenserve.Queue[None] = greenserve.Queue()
+    monkeypatch.setattr(Followed, "gone", queue, raising=False)
+    return queue
 
 
 def send_and_leave(run: Running, data: bytes) -> None:
@@ -207,15 +214,15 @@ def send_and_leave(run: Running, data: bytes) -> None:
 @pytest.mark.usefixtures("_no_logs")
 # werkzeug's router makes a circle of its own for each request.
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name != "flask"])
-def test_a_connection_goes_when_it_ends_with_all_that_belongs_to_it(name: str) -> None:
+def test_a_connection_goes_when_it_ends_with_all_that_belongs_to_it(name: str, gone: greenserve.Queue[None]) -> None:
     with running(app, protocol=Followed) as run:
         for _ in range(3):
             send_and_leave(run, REQUESTS[name])
+            gone.get(timeout=10)
         with nothing_for_the_collector():
             for _ in range(10):
                 send_and_leave(run, REQUESTS[name])
-            greenserve.sleep(0)  # the client sees the end a moment before the connection's green thread ends
-            assert len(Followed.alive) == 0
+                gone.get(timeout=10)
         assert run.server.accepted == 13
 
 
@@ -241,12 +248,12 @@ def test_many_requests_leave_nothing(request_name: str) -> None:
         assert run.server.requests == 1000 + COUNT // 2
 
 
-def test_many_connections_leave_nothing() -> None:
+def test_many_connections_leave_nothing(gone: greenserve.Queue[None]) -> None:
     with running(app, protocol=Followed) as run:
         send_and_leave(run, REQUESTS["plain"])
+        gone.get(timeout=10)
         before = count_objects()
         for _ in range(1000):
             send_and_leave(run, REQUESTS["plain"])
-        greenserve.sleep(0)
+            gone.get(timeout=10)
         assert count_objects() - before <= SLACK
-        assert len(Followed.alive) == 0
