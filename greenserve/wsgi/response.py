@@ -58,7 +58,7 @@ class Response(Run):
     """
 
     _body: Body  # how the client learns where it ends; set with the head, as is the next
-    _left: int  # with a length: how many bytes of it are still owed
+    _left: int  # with a length: how many bytes of it are still owed; below 0 what comes is dropped
 
     __slots__ = ("_body", "_left", "_protocol", "ended", "environ", "keep_alive", "sent")
 
@@ -86,22 +86,27 @@ class Response(Run):
             headers = [(capitalize(name), value) for name, value in headers]
         return check_head(status, headers)
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes) -> bool:
         """Send ``block``, behind the head if that has not been sent. May switch.
+
+        False if there is no body, or this was more than its length.
 
         Raises:
             ClientGone: The client has left, or takes nothing any more.
-            ResponseError: ``start_response`` was not called.
+            ResponseError: ``start_response`` was not called, or the answer has ended.
         """
         protocol = self._protocol
         now = monotonic()
-        if self.head_sent:
+        if not self.head_sent:
+            head = self._make_head(None, now)
+            protocol.send_parts(head, self._frame(block), now)
+        elif self.ended:
+            raise ResponseError("the answer has ended: what is written now would be taken for a part of the next one")
+        else:
             data = self._frame(block)
             if data:
                 protocol.send(data, now)
-        else:
-            head = self._make_head(None, now)
-            protocol.send_parts(head, self._frame(block), now)
+        return self._left >= 0
 
     def finish(self, block: bytes) -> None:
         """Send ``block`` as the last one, behind the head if that has not been sent. May switch.
@@ -124,11 +129,11 @@ class Response(Run):
                 return
             protocol.send_parts(head, self._frame(block), now)
         elif block:
-            protocol.send(self._frame(block), now)
+            self.write(block)
         body = self._body
         if body is _CHUNKED:
             protocol.send(LAST_CHUNK, now)
-        elif body is _LENGTH and self._left:
+        elif body is _LENGTH and self._left > 0:
             # The client would take the next response for the rest of this one.
             log.error(
                 "the app's body for %s is %d bytes shorter than its Content-Length; closing the connection",
@@ -174,16 +179,20 @@ class Response(Run):
         body = self._body
         if body is _LENGTH:
             size = len(block)
-            if size > self._left:
-                log.error(
-                    "the app's body for %s is longer than its Content-Length; the rest is dropped",
-                    self._protocol.describe_request(),
-                )
-                block = block[: self._left]
-                size = self._left
-            self._left -= size
-            self.sent += size
-            return block
+            left = self._left
+            if size <= left:
+                self._left = left - size
+                self.sent += size
+                return block
+            if left < 0 or not size:
+                return b""
+            log.error(
+                "the app's body for %s is longer than its Content-Length; the rest is dropped",
+                self._protocol.describe_request(),
+            )
+            self._left = -1
+            self.sent += left
+            return block[:left]
         if body is _NONE:
             return b""
         self.sent += len(block)
@@ -212,12 +221,15 @@ class Response(Run):
                 extra = b"Content-Length: %d\r\n" % length
             elif protocol.is_1_1:
                 self._body = _CHUNKED
+                self._left = 0
                 extra = b"Transfer-Encoding: chunked\r\n"
             else:
                 self._body = _CLOSE
+                self._left = 0
                 self.keep_alive = False
         else:
             self._body = _NONE
+            self._left = -1
             if not has_content:
                 lines, extra = _without_content(answer)
             elif own_length is None and length:

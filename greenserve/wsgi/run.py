@@ -85,8 +85,8 @@ class Run:
             if length == 1:  # PEP 3333: the only block is the whole body
                 self.finish(block)
                 return
-            if block:
-                self.write(block)
+            if block and not self.write(block):
+                break
         self.finish(b"")
 
     def write_now(self, block: bytes) -> None:
@@ -101,8 +101,11 @@ class Run:
         """Return what `head` is to hold. May be called again until the head is sent."""
         raise NotImplementedError
 
-    def write(self, block: bytes) -> None:
-        """Send ``block``, behind the head if that has not been sent. May switch."""
+    def write(self, block: bytes) -> bool:
+        """Send ``block``, behind the head if that has not been sent. May switch.
+
+        False if nothing of what may follow it would reach the client: an app that never ends is not run for that.
+        """
         raise NotImplementedError
 
     def finish(self, block: bytes) -> None:
