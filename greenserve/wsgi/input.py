@@ -16,8 +16,8 @@ class RequestConnection(Protocol):
     def hijack(self) -> Any:
         """Hand the connection over."""
 
-    def send_continue(self) -> None:
-        """Send ``100 Continue``, if the client waits for it."""
+    def send_continue(self, again: bool = False) -> None:
+        """Send ``100 Continue``, if the client waits for it; ``again``, if it has waited for one."""
 
     def set_continue_fields(self, headers: list[tuple[str, str]], capitalize: bool) -> None:
         """Send these fields with the next ``100 Continue``."""
@@ -41,7 +41,7 @@ class Input:
         return self.body.read1(size)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill ``buffer``, less only at the body's end. May switch."""
+        """Put into ``buffer`` what one read brings, and return how many bytes that was; 0 at the end. May switch."""
         return self.body.readinto(buffer)
 
     def readline(self, limit: int | None = -1) -> bytes:
@@ -71,13 +71,16 @@ class Input:
             pass
 
     def send_hundred_continue_response(self) -> None:
-        """Send ``100 Continue`` now, instead of at the first read. No effect when the client does not wait for it."""
-        self._connection.send_continue()
+        """Send ``100 Continue`` now, not only at the first read. No effect if the client did not ask for it.
+
+        Called again it sends another one, with the fields that were set since: some protocols take a body in parts.
+        """
+        self._connection.send_continue(again=True)
 
     def set_hundred_continue_response_headers(
         self, headers: list[tuple[str, str]], capitalize_response_headers: bool = True
     ) -> None:
-        """Send ``headers`` with the ``100 Continue``."""
+        """Send ``headers`` with each ``100 Continue`` to come."""
         self._connection.set_continue_fields(headers, capitalize_response_headers)
 
     def __getattr__(self, name: str) -> Any:

@@ -18,7 +18,7 @@ from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
-from greenserve.http.response import check_head, error_page, serialize_fields
+from greenserve.http.response import capitalize, check_head, error_page, serialize_fields
 from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.environ import Environ, connection_environ, request_environ
@@ -106,6 +106,7 @@ class HttpProtocol:
 
     __slots__ = (
         "__weakref__",
+        "_continue_fields",
         "_environ",
         "_framing",
         "_head",
@@ -115,10 +116,10 @@ class HttpProtocol:
         "_template",
         "_unparked",
         "address",
+        "awaits_continue",
         "body",
         "can_sendfile",
         "conn",
-        "continue_fields",
         "deadline",
         "idle_since",
         "is_1_1",
@@ -148,7 +149,8 @@ class HttpProtocol:
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
         self.body: Body | None = None  # its body, if it has one
-        self.continue_fields: bytes | None = None
+        self.awaits_continue = False  # the client holds its body back until it gets a 100
+        self._continue_fields = b""
         self.forget()
 
     def use(self, conn: GreenSocket) -> None:
@@ -325,7 +327,6 @@ class HttpProtocol:
                 found = take_head(buffer, limits, server.keep_underscores, seen, connection)
             self.deadline = _NEVER
         line, fields, end = found
-        rfile.buffer = buffer[end:]
         self.method = line.method
         self.is_1_1 = line.version == "HTTP/1.1" and not server.is_1_0_only
         framing = frame_request(line, fields.variables, server.allow_connect)
@@ -338,6 +339,7 @@ class HttpProtocol:
         self._keep_alive = framing.keep_alive and server.keep_alive > 0
         if server.is_1_0_only and fields.variables.get("HTTP_CONNECTION", "").lower() != "keep-alive":
             self._keep_alive = False
+        rfile.buffer = buffer[end:]  # what is refused stays in it
         self._framing = framing if framing.body is not BodyKind.NONE else None
         if self._framing is not None or end != len(buffer):
             self._head = b""
@@ -366,7 +368,8 @@ class HttpProtocol:
     def _make_body(self, framing: Framing) -> Body:
         source = _BodySource(self)
         before_read = self.send_continue if framing.expect_continue else None
-        self.continue_fields = b"" if framing.expect_continue else None
+        self.awaits_continue = framing.expect_continue
+        self._continue_fields = b""
         if framing.body is BodyKind.LENGTH:
             return LengthBody(source, framing.length, before_read)
         max_bytes = self.server.limit_request_body
@@ -430,7 +433,7 @@ class HttpProtocol:
         body = self.body
         if body is None or body.finished:
             return True
-        if self.continue_fields is not None:
+        if self.awaits_continue:
             return False  # nobody knows whether the client will send the body that it held back
         remaining = body.remaining
         return remaining is None or remaining <= _MAX_DRAIN
@@ -443,22 +446,26 @@ class HttpProtocol:
 
     def describe_request(self) -> str:
         """The request line, for a log."""
-        environ = {} if self.response is None else self.response.environ
-        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}" if environ else "a request"
-        return f"{line} from {self.address}"
+        target = "" if self.response is None else self.response.environ.get("RAW_URI", "")  # it is the app's to change
+        return f"{self.method} {target} from {self.address}"
 
     # 100 Continue and 103 Early Hints -----------------------------------------------------------------------------
 
-    def send_continue(self) -> None:
-        """Send ``100 Continue`` if the client waits for it and no answer has begun. May switch."""
-        fields, self.continue_fields = self.continue_fields, None
-        if fields is not None and self.response is not None and not self.response.head_sent:
-            self.send(b"HTTP/1.1 100 Continue\r\n%b\r\n" % fields, monotonic())
+    def send_continue(self, again: bool = False) -> None:
+        """Send ``100 Continue`` if the client waits for it and no answer has begun. May switch.
+
+        ``again`` sends another one, to a client that had asked for the first.
+        """
+        is_wanted = self.awaits_continue or (again and self._framing is not None and self._framing.expect_continue)
+        self.awaits_continue = False
+        if is_wanted and self.response is not None and not self.response.head_sent:
+            self.send(b"HTTP/1.1 100 Continue\r\n%b\r\n" % self._continue_fields, monotonic())
 
     def set_continue_fields(self, headers: list[tuple[str, str]], capitalize_names: bool) -> None:
-        """Send these fields with the ``100 Continue`` that is still to come."""
-        if self.continue_fields is not None:
-            self.continue_fields = serialize_fields(headers)
+        """Send these fields with every ``100 Continue`` of this request that is still to come."""
+        if capitalize_names:
+            headers = [(capitalize(name), value) for name, value in headers]
+        self._continue_fields = serialize_fields(headers)
 
     def send_early_hints(self, headers: list[tuple[str, str]]) -> None:
         """``environ["wsgi.early_hints"]``: send a 103 with these fields (RFC 8297). May switch.
@@ -507,7 +514,8 @@ class HttpProtocol:
         log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
         self.server.refused += 1
         self.phase = Phase.CLOSING
-        self.send(error_page(exc.status, str(exc), now_date()), monotonic())
+        is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
+        self.send(error_page(exc.status, str(exc), now_date(), not is_head), monotonic())
         self._linger()
         return _CLOSE
 
@@ -540,7 +548,7 @@ class HttpProtocol:
         response.head_sent = True
         response.head = check_head(status, [])  # for the log
         try:
-            self.send(error_page(status, reason, now_date()), monotonic())
+            self.send(error_page(status, reason, now_date(), self.method != "HEAD"), monotonic())
             response.ended = True
         except ClientGone as gone:
             log.debug("%s: the client left: %s", self.describe_request(), gone)
