@@ -184,7 +184,8 @@ SETTINGS: dict[str, Setting] = {
             "max_size",
             Count(1),
             10_000,
-            "Connections open at once; more wait in the backlog. Never above the limit of open files less 100.",
+            "Connections open at once; for more, those close that have been idle for longest, or they wait in the "
+            "backlog. Never above the limit of open files less 100.",
             group=_LIMITS,
             aliases=("worker_connections",),
             keyword_of="server",
@@ -268,6 +269,15 @@ SETTINGS: dict[str, Setting] = {
             "How long a connection may stay idle between two requests. 0 closes after each response.",
             group=_DEADLINES,
             aliases=("keepalive",),
+            keyword_of="server",
+        ),
+        Setting(
+            "request_timeout",
+            OrOff(Duration()),
+            None,
+            "How long the application may take for one request, from its head to the end of the answer. Then it is "
+            "interrupted where it waits, and 503 is the answer, if none has begun.",
+            group=_DEADLINES,
             keyword_of="server",
         ),
         Setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenserve.wsgi.protocol import HttpProtocol
+from greenserve.wsgi.protocol import HttpProtocol, RequestTimedOut
 from greenserve.wsgi.server import Server, server
 
-__all__ = ["HttpProtocol", "Server", "server"]
+__all__ = ["HttpProtocol", "RequestTimedOut", "Server", "server"]

@@ -9,9 +9,13 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from greenlet import GreenletExit
+
 from greenserve._originals import monotonic
+from greenserve.core.timeouts import Timeout
 from greenserve.core.waiters import sleep
 from greenserve.errors import BadRequest, BodyError, GreenserveError, RequestTimeout
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
@@ -23,18 +27,21 @@ from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.environ import Environ, connection_environ, request_environ
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
+from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
 
 if TYPE_CHECKING:
+    from greenlet import greenlet
+
     from greenserve.wsgi.server import Server
     from greenserve.wsgi.tls import Handshaker
 
 Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase"]
+__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase", "RequestTimedOut"]
 
 log = logging.getLogger("greenserve.wsgi")
 
@@ -88,6 +95,17 @@ class ClientGone(GreenserveError, ConnectionError):
     """The client has left, or takes nothing any more: nothing more can be sent."""
 
 
+class RequestTimedOut(Timeout):
+    """Raised in the app, where it waits, when a request has taken longer than ``request_timeout``.
+
+    A `Timeout` without a timer of its own, and so no ``Exception``: an app that catches those does not swallow it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(None)
+        self.seconds = seconds
+
+
 class StalledBody(BodyError):
     """The request's body did not go on within ``body_timeout``."""
 
@@ -111,10 +129,12 @@ class HttpProtocol:
         "_framing",
         "_head",
         "_hijacked",
+        "_hooks",
         "_keep_alive",
         "_local",
         "_template",
         "_unparked",
+        "_untimed",
         "address",
         "awaits_continue",
         "body",
@@ -146,6 +166,8 @@ class HttpProtocol:
         self._keep_alive = False  # what the client and the server's settings say
         self._local: Any = None  # what the client connected to, if that was a proxy
         self._unparked = 0
+        self._untimed: Response | None = None  # of the request that request_timeout is not for
+        self._hooks: Hooks | None = None
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
         self.body: Body | None = None  # its body, if it has one
@@ -163,6 +185,10 @@ class HttpProtocol:
         self._head = b""  # the last head, byte for byte
         self._template: Environ | None = None  # what follows from it, once it has come twice
         self._environ: Environ | None = None  # what all requests of this connection have in common
+        self._untimed = None
+        if self._hooks is not None:
+            self._hooks = None
+            self.server.unwatch_client(self)
         self.is_1_1 = True
 
     # The loop -----------------------------------------------------------------------------------------------------
@@ -257,7 +283,7 @@ class HttpProtocol:
             response.execute(server.app, environ)
         except BaseException as exc:
             self._after_failure(exc, response)
-            if not isinstance(exc, Exception):
+            if not isinstance(exc, (Exception, Timeout)):
                 raise
         if started:
             server.log_access(environ, response, monotonic() - started)
@@ -363,6 +389,11 @@ class HttpProtocol:
         environ["wsgi.input"] = environ["eventlet.input"] = Input(self, EMPTY_BODY)
         environ["wsgi.early_hints"] = self.send_early_hints
         environ["eventlet.set_idle"] = self.set_idle
+        environ["greenserve.disconnected"] = self.has_client_left
+        environ["greenserve.on_disconnect"] = self.on_disconnect
+        environ["greenserve.on_stop"] = self.on_stop
+        if server.request_timeout is not None:
+            environ["greenserve.no_timeout"] = self.lift_timeout
         return environ
 
     def _make_body(self, framing: Framing) -> Body:
@@ -496,6 +527,75 @@ class HttpProtocol:
         """``environ["eventlet.set_idle"]``: this connection may be closed by a stop without waiting for it."""
         self.server.set_idle(self)
 
+    # Telling the app ----------------------------------------------------------------------------------------------
+
+    def has_client_left(self) -> bool:
+        """``environ["greenserve.disconnected"]``: whether the client has ended its side of the connection.
+
+        Requests that wait behind this one don't matter. Never switches.
+        """
+        return has_left(self.conn)
+
+    def on_disconnect(self, callback: Callable[[], Any]) -> None:
+        """``environ["greenserve.on_disconnect"]``: call ``callback`` if the client leaves before the request has ended.
+
+        Once, in a green thread of its own, and soon, if it has left already.
+
+        Raises:
+            RuntimeError: There is no request running.
+        """
+        hooks = self._hooks_of_request()
+        if not hooks.on_disconnect:
+            self.server.watch_client(self, partial(self._call_hooks, hooks, hooks.on_disconnect))
+        hooks.on_disconnect.append(callback)
+
+    def on_stop(self, callback: Callable[[], Any]) -> None:
+        """``environ["greenserve.on_stop"]``: call ``callback`` if the server stops before the request has ended.
+
+        Once, when a graceful stop begins, in a green thread of its own; soon, if it has begun already. The connection
+        is cut after ``graceful_timeout``, whatever became of the callback.
+
+        Raises:
+            RuntimeError: There is no request running.
+        """
+        hooks = self._hooks_of_request()
+        hooks.on_stop.append(callback)
+        if self.server.stopping:
+            self.tell_of_stop()
+
+    def tell_of_stop(self) -> None:
+        """Call what the running request wants to have called when the server stops."""
+        if self._hooks is not None:
+            self._call_hooks(self._hooks, self._hooks.on_stop)
+
+    def _hooks_of_request(self) -> Hooks:
+        if self.response is None:
+            raise RuntimeError("the request is over: there is nothing to be told any more")
+        if self._hooks is None or self._hooks.request is not self.response:
+            self._hooks = Hooks(self.response)
+        return self._hooks
+
+    def _call_hooks(self, hooks: Hooks, callbacks: list[Callable[[], Any]]) -> None:
+        if hooks.request is self.response:
+            while callbacks:
+                self.server.call_hook(callbacks.pop(0))
+
+    def lift_timeout(self) -> None:
+        """``environ["greenserve.no_timeout"]``: the running request may take as long as it likes: it streams, say."""
+        self._untimed = self.response
+
+    def time_out(self, thread: greenlet, response: Response) -> None:
+        """Raise `RequestTimedOut` in the app, if it is still at this request. From the hub."""
+        if (
+            self.response is response
+            and self._untimed is not response
+            and self.phase is Phase.RUNNING
+            and not response.ended
+            and not thread.dead
+        ):
+            self._untimed = response  # once is enough
+            thread.throw(RequestTimedOut(self.server.request_timeout or 0.0))
+
     # Ending -------------------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
@@ -523,7 +623,7 @@ class HttpProtocol:
         """The app raised, or the client left. Say what must be said, where it still can be."""
         if self._hijacked is not None:
             # These are how libraries say "the socket was mine, send nothing".
-            if not isinstance(exc, (StopIteration, OSError, GreenserveError)):
+            if not isinstance(exc, (StopIteration, OSError, GreenserveError, GreenletExit)):
                 log.error(
                     "the app failed after it took the connection of %s over", self.describe_request(), exc_info=exc
                 )
@@ -531,10 +631,15 @@ class HttpProtocol:
         if isinstance(exc, ClientGone):
             log.debug("%s: the client left: %s", self.describe_request(), exc)
             return
+        self._untimed = response
         if isinstance(exc, BadRequest):
             log.info("%s: %s", self.describe_request(), exc)
             status, reason = exc.status, str(exc)
-        elif isinstance(exc, Exception):
+        elif isinstance(exc, RequestTimedOut):
+            log.warning("the app took longer than %s for %s", exc, self.describe_request(), exc_info=exc)
+            self.server.failed += 1
+            status, reason = "503 Service Unavailable", "The server could not answer in time."
+        elif isinstance(exc, (Exception, Timeout)):
             log.error("the app failed at %s", self.describe_request(), exc_info=exc)
             self.server.failed += 1
             status, reason = "500 Internal Server Error", self.server.describe_failure(exc)

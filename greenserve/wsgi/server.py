@@ -7,8 +7,10 @@ import resource
 import socket
 import sys
 import traceback
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TextIO
 
 from greenlet import greenlet
@@ -18,7 +20,7 @@ from greenserve._originals import monotonic, wall_time
 from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, sleep
-from greenserve.errors import ContentTooLarge, SettingError
+from greenserve.errors import ClosedWhileWaiting, ContentTooLarge, SettingError
 from greenserve.http.date import date_line
 from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
@@ -27,6 +29,7 @@ from greenserve.settings import SETTINGS, TLS
 from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
+from greenserve.wsgi.hooks import DisconnectWatch
 from greenserve.wsgi.protocol import HttpProtocol, Phase
 from greenserve.wsgi.proxies import Trust
 from greenserve.wsgi.response import Response
@@ -46,6 +49,9 @@ _SPARE_FILES = 100
 
 # On a graceful stop a connection whose last answer left within this time may have a request on its way.
 _STOP_GRACE = 1.0
+
+# Who has been idle for less is left alone when room is needed for another connection.
+_IDLE_AT_LEAST = 1.0
 
 # A connection that has been idle for this long gives up what only makes its next request cheaper.
 _FORGET_AFTER = 1.0
@@ -102,6 +108,7 @@ class Server:
         self.write_timeout: float = values["write_timeout"]
         self.keep_alive: float = values["keep_alive"]
         self.graceful_timeout: float = values["graceful_timeout"]
+        self.request_timeout: float | None = values["request_timeout"]
         self.limit_request_body: int | None = values["limit_request_body"]
         self.max_body: float = float("inf") if self.limit_request_body is None else self.limit_request_body
         self.limits = Limits(
@@ -140,6 +147,9 @@ class Server:
         self._sweeper: GreenThread[None] | None = None
         self._stop_deadline = float("inf")
         self._room = WaitQueue()  # acceptors, while there are max_size connections
+        self._longest_idle: deque[tuple[HttpProtocol, float]] = deque()  # and since when they were, when last looked at
+        self._watch: DisconnectWatch | None = None
+        self._hooks: set[GreenThread[Any]] = set()  # what apps wanted to have called, while it runs
         self._warned_full = False
         self._gone = WaitQueue()  # whoever waits for the connections to end
         self._ended = WaitQueue()
@@ -218,6 +228,8 @@ class Server:
         for listener in self.listeners:
             listener.interrupt(_Stop())
         self._room.wake_all()
+        for protocol in list(self.connections):
+            protocol.tell_of_stop()
         spawn(self._wind_down)
 
     def _wind_down(self) -> None:
@@ -232,6 +244,10 @@ class Server:
         finally:
             if self._sweeper is not None:
                 self._sweeper.kill()
+            for hook in list(self._hooks):
+                hook.kill()
+            if self._watch is not None:
+                self._watch.close()
             self.ended = True
             self._ended.wake_all()
             log.info("stopped after %d requests", self.requests)
@@ -272,7 +288,7 @@ class Server:
                     if self.stopping:
                         break
                     if len(self.connections) >= self.max_size:
-                        self._wait_for_room()
+                        self._wait_for_room(listener)
             except _Stop:
                 pass
             # Whoever the system has told "connected" is served.
@@ -301,14 +317,58 @@ class Server:
             if self.stopping:
                 self._gone.wake_all()
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, listener: GreenSocket) -> None:
+        """Wait until another connection has room beside the others: one that is idle may have to go for it."""
         if not self._warned_full:
             self._warned_full = True
             log.warning(
-                "%d connections are open, the most that max_size allows: more wait in the backlog", self.max_size
+                "%d connections are open, the most that max_size allows: for more, idle ones close, "
+                "or they wait in the backlog",
+                self.max_size,
             )
         while len(self.connections) >= self.max_size and not self.stopping:
-            self._room.wait()
+            try:
+                listener.wait_readable()  # nobody has to go before somebody comes
+            except ClosedWhileWaiting:
+                return
+            if len(self.connections) >= self.max_size:
+                self._room.wait(self._make_room(monotonic()))
+
+    def _make_room(self, now: float) -> float:
+        """Close the connection that has been idle for longest, if any has for `_IDLE_AT_LEAST`.
+
+        Returns:
+            In how many seconds it makes sense to ask again.
+        """
+        for may_look in (True, False):
+            while self._longest_idle:
+                protocol, since = self._longest_idle.popleft()
+                if protocol in self.connections and protocol.phase is Phase.IDLE and protocol.idle_since == since:
+                    protocol.expire()
+                    return _IDLE_AT_LEAST
+            if may_look:
+                # All at once: to look at every connection for each newcomer would take more than to serve them.
+                idle = [(each, each.idle_since) for each in self.connections if each.phase is Phase.IDLE]
+                oldest = sorted((each for each in idle if now - each[1] >= _IDLE_AT_LEAST), key=itemgetter(1))
+                self._longest_idle.extend(oldest)
+        return _IDLE_AT_LEAST / 10
+
+    def watch_client(self, protocol: HttpProtocol, callback: Callable[[], Any]) -> None:
+        """Call ``callback`` in the hub's OS thread once the client of ``protocol`` has left."""
+        if self._watch is None:
+            self._watch = DisconnectWatch()
+        self._watch.add(protocol.conn, callback)
+
+    def unwatch_client(self, protocol: HttpProtocol) -> None:
+        """Take `watch_client` back."""
+        if self._watch is not None:
+            self._watch.discard(protocol.conn)
+
+    def call_hook(self, callback: Callable[[], Any]) -> None:
+        """Call what an app wanted to have called, in a green thread that ends with the server at the latest."""
+        thread = spawn(callback)
+        self._hooks.add(thread)
+        thread.link(self._hooks.discard)
 
     def set_idle(self, protocol: HttpProtocol) -> None:
         """Let a stop cut ``protocol`` off without waiting for it."""
@@ -319,15 +379,45 @@ class Server:
         shortest = min(self.head_timeout, self.body_timeout, self.write_timeout, self.keep_alive or 1.0)
         if self.tls is not None:
             shortest = min(shortest, self.tls.timeout)
+        if self.request_timeout is not None:
+            shortest = min(shortest, self.request_timeout)
         interval = min(1.0, max(0.02, shortest / 10))
+        seen: dict[HttpProtocol, tuple[Response, float]] = {}
         while True:
             sleep(interval)
             now = monotonic()
+            if self.request_timeout is not None:
+                seen = self._time_out_requests(self.request_timeout, seen, now)
+            if self._watch is not None:
+                self._watch.look()
             for protocol in list(self.connections):
                 if protocol.deadline <= now:
                     protocol.expire()
                 elif protocol.phase is Phase.IDLE and now - protocol.idle_since > _FORGET_AFTER:
                     protocol.forget()
+
+    def _time_out_requests(
+        self, timeout: float, seen: dict[HttpProtocol, tuple[Response, float]], now: float
+    ) -> dict[HttpProtocol, tuple[Response, float]]:
+        """Interrupt the requests that have run for ``timeout`` seconds since they were first seen.
+
+        Args:
+            seen: The requests that ran at the last look, by their responses, and when they were first seen.
+
+        Returns:
+            The same for this look. The requests themselves need not know when they began.
+        """
+        running = {}
+        for protocol, thread in list(self.connections.items()):
+            response = protocol.response
+            if response is not None:
+                before, since = seen.get(protocol, (None, now))
+                if before is not response:
+                    since = now
+                elif now - since >= timeout:
+                    self._hub.call_soon(protocol.time_out, thread, response)
+                running[protocol] = response, since
+        return running
 
     # What protocols ask ---------------------------------------------------------------------------------------------
 

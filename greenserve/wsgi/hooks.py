@@ -1,0 +1,136 @@
+"""What an app can be told of while its request runs: that its client has left, and that the server stops.
+
+Knows sockets and green threads; no HTTP.
+
+Facts this rests on (Linux epoll(7), poll(2)):
+
+- EPOLLRDHUP tells that the peer has shut down its side, whether or not there is still something to read before that.
+- An epoll object is itself readable when it has something to tell.
+
+What this means for us: one epoll object beside the hub's watches every client that an app has asked about. It needs no
+green thread for each, reads nothing, and never takes a request that waits behind this one for a reason to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from socket import MSG_DONTWAIT, MSG_PEEK
+from typing import Any
+
+from greenserve._originals import base_socket, poll_type, select
+from greenserve.core.greenthreads import GreenThread, spawn
+from greenserve.core.hub import get_hub
+from greenserve.core.waiters import wait_readable
+from greenserve.errors import ClosedWhileWaiting
+
+__all__ = ["DisconnectWatch", "Hooks", "has_left"]
+
+# Zero where the system has no such thing: then a look at the first byte has to do.
+_GONE = getattr(select, "POLLRDHUP", 0)
+_EPOLL_GONE = getattr(select, "EPOLLRDHUP", 0)
+
+
+class Hooks:
+    """The callbacks of one request.
+
+    Attributes:
+        request: What stands for the request. While it is not the one that runs, nobody is called.
+        on_disconnect: To call when the client has left, each in a green thread of its own.
+        on_stop: To call when the server begins to stop, likewise.
+    """
+
+    __slots__ = ("on_disconnect", "on_stop", "request")
+
+    def __init__(self, request: object) -> None:
+        self.request = request
+        self.on_disconnect: list[Callable[[], Any]] = []
+        self.on_stop: list[Callable[[], Any]] = []
+
+
+def has_left(sock: base_socket) -> bool:
+    """Whether the peer of ``sock`` has ended its side, or the whole connection. Reads nothing; never switches.
+
+    A peer that only says that it will send no more looks the same as one that has left.
+    """
+    fd = sock.fileno()
+    if fd < 0:
+        return True
+    if _GONE:
+        poll = poll_type()
+        poll.register(fd, _GONE)
+        return bool(poll.poll(0))
+    try:
+        # The socket's own recv: below TLS, and without waiting.
+        return base_socket.recv(sock, 1, MSG_PEEK | MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+class DisconnectWatch:
+    """Calls back when the peers of some sockets have left. Made in the OS thread of the server's hub."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[base_socket, Callable[[], Any]]] = {}
+        self._fds: dict[base_socket, int] = {}  # a socket that is closed has none any more
+        self._epoll = select.epoll() if _EPOLL_GONE else None
+        self._thread: GreenThread[None] | None = None
+        if self._epoll is not None:
+            self._source = get_hub().poller.source(self._epoll.fileno())
+            self._thread = spawn(self._run)
+
+    def add(self, sock: base_socket, callback: Callable[[], Any]) -> None:
+        """Call ``callback``, which must not wait, once ``sock``'s peer has left; soon, if it already has."""
+        fd = sock.fileno()
+        if self._epoll is not None:
+            try:
+                self._epoll.register(fd, _EPOLL_GONE)
+            except FileExistsError:
+                pass
+        self._watched[fd] = sock, callback
+        self._fds[sock] = fd
+
+    def discard(self, sock: base_socket) -> None:
+        """Call nobody for ``sock``, closed or not. No effect if it is not watched."""
+        fd = self._fds.pop(sock, None)
+        if fd is not None and self._watched[fd][0] is sock:  # else the number is another's by now
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> tuple[base_socket | None, Callable[[], Any] | None]:
+        if self._epoll is not None:
+            with suppress(OSError):  # it is closed
+                self._epoll.unregister(fd)
+        return self._watched.pop(fd, (None, None))
+
+    def look(self) -> None:
+        """Where the system does not tell by itself: find out who has left. For the server's sweep."""
+        if self._epoll is None:
+            for fd, (sock, _) in list(self._watched.items()):
+                if has_left(sock):
+                    self._tell(fd)
+
+    def _run(self) -> None:
+        assert self._epoll is not None
+        while True:
+            try:
+                wait_readable(self._source)
+            except ClosedWhileWaiting:
+                return
+            for fd, _ in self._epoll.poll(0):
+                self._tell(fd)
+
+    def _tell(self, fd: int) -> None:
+        sock, callback = self._drop(fd)
+        if sock is not None and callback is not None:
+            del self._fds[sock]
+            callback()
+
+    def close(self) -> None:
+        """Watch nobody any more."""
+        self._watched.clear()
+        self._fds.clear()
+        if self._epoll is not None and not self._epoll.closed:
+            get_hub().close_source(self._source)
+            self._epoll.close()
