@@ -28,6 +28,9 @@ __all__ = ["NativeWaiter", "WaitQueue", "Waiter", "new_waiter", "sleep", "wait_r
 
 _CLOSED_TEXT = "the file descriptor is closed"
 
+# Handle() without the call of its __init__, which is a tenth of a switch.
+_new = object.__new__
+
 
 def _check_may_park(hub: Hub) -> None:
     if getcurrent() is hub.greenlet:
@@ -266,7 +269,8 @@ def sleep(seconds: float = 0) -> None:
     current = getcurrent()
     if current is hub.greenlet:
         _check_may_park(hub)
-    handle = Handle(current.switch)
+    handle = _new(Handle)
+    handle.fire = current.switch
     if seconds > 0:
         hub.timers.add(monotonic() + seconds, handle)
         try:
