@@ -87,6 +87,7 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         self: GreenSSLSocket = super()._create(  # type: ignore[misc]  # see the facts above
             sock, *args, do_handshake_on_connect=False, **kwargs
         )
+        os.set_blocking(self.fileno(), False)  # it has taken the fd of a socket that was detached, and so made blocking
         self.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect and self._sslobj is not None:
             try:
@@ -285,6 +286,7 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         """
         sock, address = super(ssl.SSLSocket, self).accept()
         try:
+            sock.getpeername()
             conn = type(self)._create(
                 sock,
                 server_side=True,
