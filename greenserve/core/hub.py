@@ -172,6 +172,8 @@ class Hub:
                         error = exc
             except BaseException as exc:  # noqa: BLE001 - as above
                 error = exc
+        if error is not None and not isinstance(error, Exception):
+            raise error  # SystemExit of a callback that forked, in the child; an Exception is the poll's, which is closed
 
     def _loop(self) -> None:
         ready = self.ready
@@ -451,7 +453,8 @@ def _after_fork_in_child() -> None:
         return
     old = thread_state.hub
     _left_behind.extend((old, list(old.ready), gc.get_referrers(old.greenlet)))
-    old.ready.clear()  # the fork may have been in the middle of its round
+    for index in range(len(old.ready)):  # the fork may have been in the middle of its round
+        old.ready[index] = Handle(None)
     old.closed = True  # keeps its loop from going on, and its owner from closing fds by number
     current = getcurrent()
     if current is not old.main:
