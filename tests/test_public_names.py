@@ -116,7 +116,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.testing": "assert_no_switch serve wait_until_parked",
     "greenserve.wsgi": "HttpProtocol RequestTimedOut Server server",
     "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Record",
-    "greenserve.wsgi.environ": "Environ connection_environ request_environ server_environ",
+    "greenserve.wsgi.environ": "Environ add_unknown_length connection_environ request_environ server_environ",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
     "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",

@@ -12,7 +12,7 @@ from typing import Any
 from greenserve._version import __version__
 from greenserve.http.head import Fields, RequestLine
 
-__all__ = ["Environ", "connection_environ", "request_environ", "server_environ"]
+__all__ = ["Environ", "add_unknown_length", "connection_environ", "request_environ", "server_environ"]
 
 Environ = dict[str, Any]
 
@@ -30,7 +30,22 @@ class _Extension(str):
         return True
 
 
+class _UnknownLength(str):
+    """CONTENT_LENGTH of a body whose length nobody knows yet: empty, as PEP 3333 allows.
+
+    Django, and many a small application, take ``int`` of it without a look and read that much at most, so that they
+    would see no chunked body at all. ``int`` of this one is more than any body has; ``wsgi.input`` ends by itself.
+    """
+
+    __slots__ = ()
+
+    def __int__(self) -> int:
+        return sys.maxsize
+
+
 _HEADERS_RAW = _Extension("headers_raw")
+_CONTENT_LENGTH = _Extension("CONTENT_LENGTH")
+_UNKNOWN_LENGTH = _UnknownLength()
 
 SERVER_SOFTWARE = f"greenserve/{__version__}"
 
@@ -81,6 +96,11 @@ def connection_environ(base: Environ, local: Any, peer: Any) -> Environ:
         environ["REMOTE_ADDR"] = ""
         environ["REMOTE_PORT"] = ""
     return environ
+
+
+def add_unknown_length(environ: Environ) -> None:
+    """Say in ``environ`` that the request has a body of unknown length."""
+    environ[_CONTENT_LENGTH] = _UNKNOWN_LENGTH
 
 
 def request_environ(line: RequestLine, fields: Fields, host: str) -> Environ:

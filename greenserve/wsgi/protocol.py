@@ -25,7 +25,7 @@ from greenserve.http.head import check_partial, take_head
 from greenserve.http.response import capitalize, check_head, error_page, serialize_fields
 from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
-from greenserve.wsgi.environ import Environ, connection_environ, request_environ
+from greenserve.wsgi.environ import Environ, add_unknown_length, connection_environ, request_environ
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
@@ -273,6 +273,8 @@ class HttpProtocol:
         if self._framing is not None:
             self.body = self._make_body(self._framing)
             environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
+            if self._framing.body is BodyKind.CHUNKED:
+                add_unknown_length(environ)
         posthooks: list[Posthook] = []
         environ["eventlet.posthooks"] = posthooks
         server.requests += 1
