@@ -8,8 +8,10 @@ reads nor writes it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from socket import MSG_PEEK
 from typing import Any
 
+from greenserve._originals import socket_type
 from greenserve.net.sockets import GreenSocket
 
 __all__ = ["HijackedSocket", "SocketOffer"]
@@ -18,29 +20,68 @@ __all__ = ["HijackedSocket", "SocketOffer"]
 class HijackedSocket:
     """A connection that belongs to the app now: a green socket that first gives back what the server had read ahead.
 
-    Every method and attribute of the socket is there; ``recv`` and ``recv_into`` look at the bytes read ahead first.
+    Every method and attribute of the socket is there; those that receive look at the bytes read ahead first.
     """
 
     def __init__(self, sock: GreenSocket, unread: bytes) -> None:
         self._sock: Any = sock  # one that speaks TLS can do more
         self._unread = unread
 
+    def _take(self, size: int, flags: int) -> bytes:
+        data = self._unread[:size]
+        if not flags & MSG_PEEK:
+            self._unread = self._unread[size:]
+        return data
+
+    def _take_into(self, buffer: bytearray | memoryview, size: int, flags: int) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._take(size or len(view), flags)
+        view[: len(data)] = data
+        return len(data)
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return up to ``size`` bytes. May switch."""
-        if self._unread:
-            data, self._unread = self._unread[:size], self._unread[size:]
-            return data
-        received: bytes = self._sock.recv(size, flags)
-        return received
+        return self._take(size, flags) if self._unread else self._sock.recv(size, flags)
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Put up to ``nbytes`` bytes, or as many as fit, into ``buffer``. May switch."""
         if self._unread:
-            data = self.recv(nbytes or len(buffer))
-            buffer[: len(data)] = data
-            return len(data)
+            return self._take_into(buffer, nbytes, flags)
         count: int = self._sock.recv_into(buffer, nbytes, flags)
         return count
+
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
+        """As `recv`, with the sender's address, which a stream does not have. May switch."""
+        return (self._take(size, flags), None) if self._unread else self._sock.recvfrom(size, flags)
+
+    def recvfrom_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As `recv_into`, likewise. May switch."""
+        if self._unread:
+            return self._take_into(buffer, nbytes, flags), None
+        received: tuple[int, Any] = self._sock.recvfrom_into(buffer, nbytes, flags)
+        return received
+
+    def recvmsg(self, size: int, ancbufsize: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
+        """Return up to ``size`` bytes, ancillary data, flags and address, as ``socket.recvmsg``. May switch."""
+        if self._unread:
+            return self._take(size, flags), [], 0, None
+        received: tuple[bytes, list[Any], int, Any] = self._sock.recvmsg(size, ancbufsize, flags)
+        return received
+
+    def makefile(self, *args: Any, **keywords: Any) -> Any:
+        """Return a file over the connection, as ``socket.makefile``: it begins with what was read ahead."""
+        # The standard one, which makes its stream over whatever has recv_into. It counts its files in _io_refs.
+        make: Any = socket_type.makefile
+        return make(self, *args, **keywords)
+
+    @property
+    def _io_refs(self) -> int:
+        count: int = self._sock._io_refs
+        return count
+
+    @_io_refs.setter
+    def _io_refs(self, count: int) -> None:
+        self._sock._io_refs = count
 
     def pending(self) -> int:
         """How many bytes are here already, read ahead or decrypted with others: `select` does not see these."""

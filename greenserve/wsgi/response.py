@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenserve._originals import monotonic
 from greenserve.errors import ResponseError
@@ -167,7 +167,9 @@ class Response(Run):
         self.finish(b"")
         return True
 
-    def _stream(self, blocks: Iterable[bytes]) -> None:
+    def _stream(self, blocks: Any) -> None:
+        if blocks is None and self._protocol.is_taken():
+            return  # the app needs no answer, so it may have none
         minimum = self._protocol.minimum_chunk_size()
         # A sequence is there already: its blocks are written one after the other as they are.
         if minimum and not isinstance(blocks, Sized):
