@@ -84,7 +84,8 @@ def _time(record: Record) -> str:
 
 def _request_line(record: Record) -> str:
     environ = record.environ
-    return _safe(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
+    # The app may have taken anything out of its environ.
+    return _safe(" ".join([environ.get(name, "-") for name in ("REQUEST_METHOD", "RAW_URI", "SERVER_PROTOCOL")]))
 
 
 def _code(record: Record) -> str:

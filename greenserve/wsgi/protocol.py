@@ -22,7 +22,7 @@ from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
-from greenserve.http.response import capitalize, check_head, error_page, serialize_fields
+from greenserve.http.response import ResponseHead, capitalize, check_fields, check_head, error_page, serialize_fields
 from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.environ import Environ, add_unknown_length, connection_environ, request_environ
@@ -81,6 +81,9 @@ class Phase(enum.Enum):
     CLOSING = enum.auto()  # no more requests are read
     TAKEN = enum.auto()  # the app has taken the socket over
 
+
+# What the log says of a connection that was taken over.
+_TAKEN_OVER = ResponseHead(b"", 101, False, check_fields(()))
 
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
@@ -287,10 +290,13 @@ class HttpProtocol:
             self._after_failure(exc, response)
             if not isinstance(exc, (Exception, Timeout)):
                 raise
-        if started:
-            server.log_access(environ, response, monotonic() - started)
-        if posthooks:
-            _run_posthooks(posthooks, environ)
+        finally:
+            if started:
+                if self._hijacked is not None:
+                    response.head, response.sent = _TAKEN_OVER, 0  # whatever the app has answered since
+                server.log_access(environ, response, monotonic() - started)
+            if posthooks:
+                _run_posthooks(posthooks, environ)
         self.response = None
         if self._hijacked is not None:
             return Next.UPGRADED
@@ -431,6 +437,10 @@ class HttpProtocol:
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
             raise ClientGone(f"the client took nothing for {self.server.write_timeout} s") from exc
+        except BaseException:
+            # A Timeout of the app's. Nobody knows how much was sent, so nothing can follow it.
+            self._abort()
+            raise
         self.deadline = _NEVER
 
     def send_parts(self, head: bytes, body: bytes, now: float) -> None:
@@ -456,6 +466,9 @@ class HttpProtocol:
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
             raise ClientGone(f"the client took nothing for {timeout} s") from exc
+        except BaseException:
+            self._abort()
+            raise
         self.deadline = _NEVER
         return sent
 
@@ -524,6 +537,10 @@ class HttpProtocol:
             unread, self.rfile.buffer = self.rfile.buffer, b""
             self._hijacked = HijackedSocket(self.conn, unread)
         return self._hijacked
+
+    def is_taken(self) -> bool:
+        """Whether the app has taken the connection over."""
+        return self._hijacked is not None
 
     def set_idle(self) -> None:
         """``environ["eventlet.set_idle"]``: this connection may be closed by a stop without waiting for it."""

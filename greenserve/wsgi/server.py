@@ -423,7 +423,7 @@ class Server:
 
     def log_access(self, environ: Environ, response: Response, seconds: float) -> None:
         """Log one request that was answered after ``seconds``."""
-        client = environ["REMOTE_ADDR"] or "-"
+        client = environ.get("REMOTE_ADDR") or "-"
         if self.log_x_forwarded_for:
             # From anybody, as eventlet has it.
             said = [value for name, value in environ["headers_raw"] if name.lower() == "x-forwarded-for"]
@@ -431,7 +431,10 @@ class Server:
         head = response.head
         status, lines = ("", b"") if head is None else (str(head.code), head.fields.lines)
         if self.access_log is not None:
-            self.access_log.write(Record(client, environ, status, lines, response.sent, seconds))
+            try:
+                self.access_log.write(Record(client, environ, status, lines, response.sent, seconds))
+            except Exception as exc:  # noqa: BLE001 - a full disk, a closed file: no reason to leave a client
+                log.error("can't write the access log: %s", exc)
 
     def renew_date(self, now: float) -> bytes:
         """Return ``date_end``, made anew. ``now`` is the monotonic time: reading one clock for each answer is enough."""
