@@ -222,6 +222,8 @@ def _join_repeats(raw: list[tuple[str, str]], keep_underscores: bool) -> tuple[d
         else:
             found = variables
         if variable in found:
+            if variable == "CONTENT_LENGTH" and value == found[variable]:
+                continue  # RFC 9110 section 8.6: one and the same
             found[variable] += ("; " if variable == "HTTP_COOKIE" else ", ") + value
         else:
             found[variable] = value

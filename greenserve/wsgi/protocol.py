@@ -278,6 +278,8 @@ class HttpProtocol:
             environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
             if self._framing.body is BodyKind.CHUNKED:
                 add_unknown_length(environ)
+            else:
+                environ["CONTENT_LENGTH"] = str(self._framing.length)  # it may have been "3, 3"
         posthooks: list[Posthook] = []
         environ["eventlet.posthooks"] = posthooks
         server.requests += 1
