@@ -50,6 +50,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.extras": "load",
     "greenserve.green": "",
     "greenserve.green.io": "PipeIO fdopen open",
+    "greenserve.green.multiprocessing": "SemLock",
     "greenserve.green.os": (
         "may_block read readv system wait wait3 wait4 wait_process wait_ready waitid waitpid write writev"
     ),
@@ -119,7 +120,6 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi.environ": "Environ add_unknown_length connection_environ request_environ server_environ",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
-    "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
     "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
     "greenserve.wsgi.input": "Input RequestConnection",
     "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase RequestTimedOut",

@@ -27,12 +27,15 @@ from greenserve import _originals
 from greenserve.core import locals as green_locals
 from greenserve.core.hub import Hub, get_hub
 from greenserve.core.timers import Handle
+from greenserve.green._parking import find_hub, give_way
+from greenserve.net.parking import BURST
 from greenserve.sync import events, locks
 
 __all__ = [
     "Lock",
     "RLock",
     "ThreadHandle",
+    "acting_as_main",
     "count",
     "get_ident",
     "get_main_thread_ident",
@@ -54,8 +57,12 @@ def _check_timeout(timeout: float) -> float:
 class Lock(locks.Lock):
     """``threading.Lock``."""
 
-    __slots__ = ()
+    __slots__ = ("_burst",)
     __module__ = "_thread"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst = 0  # calls since the clock was looked at
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock. False when it can't be had within ``timeout`` seconds, -1 for ever. May switch.
@@ -64,6 +71,13 @@ class Lock(locks.Lock):
             ValueError: ``timeout`` is negative but not -1, or was given although ``blocking`` is false.
             OverflowError: It is more than ``threading.TIMEOUT_MAX``.
         """
+        self._burst += 1
+        if self._burst > BURST:
+            # Whoever asks a queue or an event again and again, without waiting, must not keep the others from running.
+            self._burst = 0
+            hub = find_hub()
+            if hub is not None:
+                give_way(hub)
         if timeout != -1:
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
         return super().acquire(blocking, timeout)
@@ -133,15 +147,22 @@ class local(green_locals.local):  # noqa: N801 - the name of threading.local, fo
 # Identity -----------------------------------------------------------------------------------------------------------
 
 
+# Those that run a signal handler just now: it is the main thread's, wherever it runs.
+acting_as_main: list[greenlet] = []
+
+
 def _ident_of(thread: greenlet) -> int:
     # The main greenlet of an OS thread is that thread: its number is the system's.
-    return id(thread) if thread.parent is not None else _originals.get_ident()
+    if thread.parent is None:
+        return _originals.get_ident()
+    if acting_as_main and thread in acting_as_main:
+        return get_main_thread_ident() or 0
+    return id(thread)
 
 
 def get_ident() -> int:
     """Return a number that no other thread has that is alive, green or native."""
-    current = getcurrent()
-    return id(current) if current.parent is not None else _originals.get_ident()
+    return _ident_of(getcurrent())
 
 
 class _Main:
@@ -289,6 +310,8 @@ class ThreadHandle:
         return self._ended.ready()
 
     def _set_done(self) -> None:
+        if self._thread is None:
+            raise RuntimeError("thread not started")
         if not self._ended.ready():
             self._ended.send()
 

@@ -15,6 +15,7 @@ the call blocks, as it does unpatched.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select as _poll_constants
 import stat
@@ -71,11 +72,14 @@ def _is_ready(fd: int, mask: int) -> bool:
     return bool(poll.poll(0))
 
 
-def may_block(fd: int) -> bool:
-    """Whether ``fd`` is of a kind that a reader or writer may have to wait for, and blocking."""
+def may_block(fd: int, mask: int) -> bool:
+    """Whether a read (POLLIN) or write (POLLOUT) may have to wait: no regular file, blocking, opened for that."""
     try:
         mode = os.fstat(fd).st_mode
-        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode)) and os.get_blocking(fd)
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode):
+            return False
+        flags: int = fcntl.fcntl(fd, fcntl.F_GETFL)
+        return not flags & os.O_NONBLOCK and flags & os.O_ACCMODE != (os.O_WRONLY if mask == _IN else os.O_RDONLY)
     except (OSError, TypeError, OverflowError):
         return False  # the call itself says what is wrong
 
@@ -86,7 +90,7 @@ def wait_ready(fd: int, mask: int) -> bool:
     False when the call can be made right away: it would not block, or has to block since nobody could park here.
     """
     hub = find_hub()
-    if hub is None or not may_block(fd):
+    if hub is None or not may_block(fd, mask):
         return False
     give_way(hub)
     # Again and again, since several may wait for the same fd, and the first may take everything.

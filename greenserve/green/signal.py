@@ -6,8 +6,9 @@ Facts this rests on (CPython's signal module; our hub):
   of its poll, or in any green thread.
 - In the hub nobody can park, and an exception there has nobody to go to.
 
-What this means for us: in the hub a handler runs in a green thread of its own, at once, and may park; what it raises
-anywhere but in the main greenlet is raised there, since that is the main thread.
+What this means for us: in the hub a handler runs in a greenlet of its own, at once, and may park. In a green thread it
+runs where it is, so that it may take again the locks that this one holds. Anywhere it takes itself for the main thread,
+and what it raises is raised in the main greenlet.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from greenserve import _originals
 from greenserve.core.hub import Hub, get_hub, has_hub
 from greenserve.core.waiters import WaitQueue, sleep
 from greenserve.green._parking import find_hub
+from greenserve.green._thread import acting_as_main
 
 __all__ = ["adopt", "getsignal", "pause", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
 
@@ -49,17 +51,21 @@ class _Caught:
         if hub is None or current is hub.main:
             self.handler(signum, frame)
         elif current is hub.greenlet:
-            greenlet(partial(self._run, hub), hub.greenlet).switch(signum, frame)
+            greenlet(partial(self._run, hub)).switch(signum, frame)
         else:
             self._run(hub, signum, frame)
 
     def _run(self, hub: Hub, signum: int, frame: FrameType | None) -> None:
+        current = getcurrent()
+        acting_as_main.append(current)
         try:
             self.handler(signum, frame)
         except GreenletExit:
             raise
         except BaseException as exc:  # noqa: BLE001 - it is the main greenlet's, whatever it is
             hub.throw_in_main(exc)
+        finally:
+            acting_as_main.remove(current)
 
 
 # Those who wait in `pause`.

@@ -9,7 +9,20 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from greenserve.green import _thread, io, os, queue, select, signal, socket, ssl, subprocess, threading, time
+from greenserve.green import (
+    _thread,
+    io,
+    multiprocessing,
+    os,
+    queue,
+    select,
+    signal,
+    socket,
+    ssl,
+    subprocess,
+    threading,
+    time,
+)
 
 __all__ = ["BY_CHOICE", "GROUPS", "LOCKS", "ROWS", "Lock", "Row"]
 
@@ -177,6 +190,7 @@ _add(
     },
     since=(3, 13),
 )
+_add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
 _add("thread", "_queue", {"SimpleQueue": queue.SimpleQueue})
 _add("thread", "queue", {"SimpleQueue": queue.SimpleQueue})
 

@@ -2,5 +2,55 @@
 
 from __future__ import annotations
 
+_ONE_NATIVE_THREAD = "green threads share one native thread, and its number"
+_NOT_PREEMPTED = "a green thread that never waits is not interrupted to let another one run"
+_PYTHON_TYPE = "a type written in Python can be instantiated"
+_STATES = "there is no thread state of the interpreter's for each green thread"
+_STAND_IN = "the stand-in of a thread that threading did not start goes with its thread, as it does since Python 3.13"
+_FRESH_C = "imports the C module anew, which brings back what it replaced"
+_MODULE = "our functions say in which module they are"
+
+_IMPORT_LOCK = "fork waits for another OS thread that holds the import lock, and all green threads are one OS thread"
+_NONBLOCKING = "a blocking green socket's fd is non-blocking for the system"
+_LOOKED_UP = "a wrong address is noticed in another order, with another message or reference"
+_NO_SYSCALL = "setblocking() of a green socket does not ask the system"
+_C_BUFFER = "buffered files in C tell threads apart by their OS thread, and refuse what looks like a reentrant call"
+_OPEN = "open() on a pipe is patched only by choice"
+_SQLITE = "sqlite3 checks in C that it is used in one OS thread, which all green threads share"
+
+_SOCKET = "test.test_socket"
+_IO = "test.test_io"
+_SQL = "test.test_sqlite3.test_dbapi.ThreadTests"
+_QUEUE = "test.test_queue"
+_THREADS = "test.test_threading.ThreadTests"
+
 # Test id: why it can't pass, or need not.
-DIFFERENCES: dict[str, str] = {}
+DIFFERENCES: dict[str, str] = {
+    "test.test_fork1.ForkTest.test_threaded_import_lock_fork": _IMPORT_LOCK,
+    f"{_IO}.CBufferedRandomTest.test_slow_close_from_thread": _C_BUFFER,
+    f"{_IO}.CBufferedWriterTest.test_slow_close_from_thread": _C_BUFFER,
+    f"{_IO}.CSignalsTest.test_interrupted_write_retry_buffered": _OPEN,
+    f"{_IO}.CSignalsTest.test_interrupted_write_retry_text": _OPEN,
+    f"{_QUEUE}.CSimpleQueueTest.test_many_threads": _FRESH_C,
+    f"{_QUEUE}.CSimpleQueueTest.test_many_threads_timeout": _FRESH_C,
+    f"{_QUEUE}.CSimpleQueueTest.test_order": _FRESH_C,
+    f"{_SOCKET}.GeneralModuleTests.testRefCountGetNameInfo": _LOOKED_UP,
+    f"{_SOCKET}.GeneralModuleTests.testSendtoErrors": _LOOKED_UP,
+    f"{_SOCKET}.NonBlockingTCPTests.testSetBlocking": _NONBLOCKING,
+    f"{_SOCKET}.NonBlockingTCPTests.testSetBlocking_overflow": _NONBLOCKING,
+    f"{_SOCKET}.NonblockConstantTest.test_SOCK_NONBLOCK": _NONBLOCKING,
+    f"{_SOCKET}.TestExceptions.test_setblocking_invalidfd": _NO_SYSCALL,
+    f"{_SQL}.test_check_connection_thread": _SQLITE,
+    f"{_SQL}.test_check_cursor_thread": _SQLITE,
+    "test.test_select.SelectTestCase.test_disallow_instantiation": _PYTHON_TYPE,
+    "test.test_signal.GenericTests.test_functions_module_attr": _MODULE,
+    "test.test_signal.StressTest.test_stress_modifying_handlers": _NOT_PREEMPTED,
+    "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": _NOT_PREEMPTED,
+    f"{_THREADS}.test_PyThreadState_SetAsyncExc": _STATES,
+    f"{_THREADS}.test_disallow_instantiation": _PYTHON_TYPE,
+    f"{_THREADS}.test_foreign_thread": _STAND_IN,
+    f"{_THREADS}.test_ident_of_no_threading_threads": _STAND_IN,
+    f"{_THREADS}.test_various_ops": _ONE_NATIVE_THREAD,
+    f"{_THREADS}.test_various_ops_large_stack": _ONE_NATIVE_THREAD,
+    f"{_THREADS}.test_various_ops_small_stack": _ONE_NATIVE_THREAD,
+}

@@ -1,0 +1,130 @@
+"""Signal handlers under the patch: where they run, that they may block, and where what they raise goes."""
+
+from __future__ import annotations
+
+from tests.patched.running import run_script
+
+
+def test_a_handler_that_interrupts_the_hub_may_block_and_is_the_main_thread() -> None:
+    assert (
+        run_script(
+            """
+        import os, signal, threading, time
+        seen = []
+        lock = threading.Lock()
+
+        def handler(signum, frame):
+            time.sleep(0.05)
+            with lock:
+                seen.append((signum == signal.SIGUSR1, threading.current_thread() is threading.main_thread()))
+
+        signal.signal(signal.SIGUSR1, handler)
+        print(signal.getsignal(signal.SIGUSR1) is handler)
+        with lock:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            time.sleep(0.2)
+        time.sleep(0.05)
+        print(seen)
+        """
+        )
+        == "True\n[(True, True)]\n"
+    )
+
+
+def test_what_a_handler_raises_reaches_the_main_greenlet_wherever_it_ran() -> None:
+    assert (
+        run_script(
+            """
+        import os, signal, threading, time
+
+        class Mine(Exception):
+            pass
+
+        def handler(signum, frame):
+            raise Mine
+
+        signal.signal(signal.SIGUSR1, handler)
+        ended = []
+
+        def other():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            ended.append(sum(range(1000)))
+
+        for interrupt in (lambda: os.kill(os.getpid(), signal.SIGUSR1), other):
+            threading.Timer(0.05, interrupt).start()
+            try:
+                time.sleep(10)
+            except Mine:
+                print("raised in", threading.current_thread().name)
+        time.sleep(0.05)
+        print(ended)
+        """
+        )
+        == "raised in MainThread\nraised in MainThread\n[499500]\n"
+    )
+
+
+def test_pause_and_sigwait_let_others_run() -> None:
+    assert (
+        run_script(
+            """
+        import os, signal, threading
+        signal.signal(signal.SIGUSR1, lambda signum, frame: print("handled"))
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        signal.pause()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+        print(signal.sigwait([signal.SIGUSR2]) is signal.SIGUSR2, signal.sigtimedwait([signal.SIGUSR2], 0.05))
+        """
+        )
+        == "handled\nTrue None\n"
+    )
+
+
+def test_logging_from_handlers_and_finalizers_never_deadlocks() -> None:
+    """Thousands of records, from threads, from a handler that interrupts them, and from finalizers in between."""
+    assert (
+        run_script(
+            """
+        import gc, io, logging, os, signal, threading, time
+        stream = io.StringIO()
+
+
+        logging.basicConfig(stream=stream, format="%(threadName)s %(message)s")
+        log = logging.getLogger("test")
+
+        class Finalized:
+            def __init__(self):
+                self.me = self  # so that it is the collector that finds it
+
+            def __del__(self):
+                log.warning("finalized")
+
+        handled = []
+
+        def handler(signum, frame):
+            log.warning("handled")
+            handled.append(signum)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+
+        def work():
+            for i in range(500):
+                Finalized()
+                log.warning("worked")
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.collect()
+        while stream.getvalue().count("MainThread handled") < len(handled):
+            time.sleep(0.01)
+        print(stream.getvalue().count("worked"), stream.getvalue().count("finalized"), len(handled) > 10)
+        """
+        )
+        == "4000 4000 True\n"
+    )
