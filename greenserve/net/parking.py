@@ -5,8 +5,8 @@ Facts this rests on:
 - ``O_NONBLOCK`` belongs to the open file, which ``dup`` and ``fork`` share (fcntl(2)).
 - The C type ``_socket.socket`` waits by itself, in the system, only if its own timeout is not 0.0.
 
-What this means for us: the fd is non-blocking for good, even after `ParkingSocket.detach`, since green threads may use
-another copy; the C object's timeout stays 0.0, and ``gettimeout`` answers what the user set.
+What this means for us: the fd is non-blocking as long as it is ours; the C object's timeout stays 0.0, and
+``gettimeout`` answers what the user set.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ParkingSocket(socket_type):
     """
 
     # What belongs to a connection is in slots: 10,000 idle ones are to cost little.
-    __slots__ = ("_burst", "_hub", "_left", "_others", "_source", "_timeout")
+    __slots__ = ("_burst", "_hub", "_left", "_others", "_source", "_timeout", "_was_blocking")
 
     _burst: int  # calls since `_give_way` last looked at the clock
     _hub: Hub | None  # the first hub that has waited on it
@@ -57,12 +57,14 @@ class ParkingSocket(socket_type):
     _others: dict[Hub, Source] | None  # the same for other OS threads' hubs
     _left: bool  # about to be closed or given away: no hub may meet it any more
     _timeout: float | None
+    _was_blocking: bool  # the fd when it came to us
 
     # Held while a socket meets a hub or leaves all of them: it may be closed in one OS thread while another is about to
     # wait on it. Re-entrant, since a signal handler may close a socket at any moment.
     _meeting: ClassVar[Any] = allocate_rlock()
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        self._was_blocking = fileno is None or _is_blocking(fileno)
         _init(self, family, type, proto, fileno)
         self._timeout = _gettimeout(self)  # the default timeout, or 0.0 for SOCK_NONBLOCK
         _settimeout(self, 0.0)
@@ -222,14 +224,24 @@ class ParkingSocket(socket_type):
                 hub.close_source(source)
 
     def detach(self) -> int:
-        """Give the fd away, non-blocking as it is. Whoever waits on it gets `ClosedWhileWaiting`."""
+        """Give the fd away, as blocking as it was when it came. Whoever waits on it gets `ClosedWhileWaiting`."""
         self._leave()
-        return super().detach()
+        fd = super().detach()
+        if fd >= 0 and self._was_blocking and self._timeout is None:
+            os.set_blocking(fd, True)  # what reads it next, such as os.read in another process, counts on that
+        return fd
 
     def _real_close(self, *args: Any) -> None:
         # socket.socket.close() calls this when neither it nor a file of makefile() is in use any more.
         self._leave()
         super()._real_close(*args)  # type: ignore[misc]  # typeshed leaves private methods out
+
+
+def _is_blocking(fd: int) -> bool:
+    try:
+        return os.get_blocking(fd)
+    except (OSError, TypeError, OverflowError):
+        return True  # what is wrong with it others say better
 
 
 def _hub_or_none() -> Hub | None:
