@@ -34,7 +34,7 @@ _MAX_LINE = 107  # bytes of version 1, with CRLF
 
 # One space between the parts, and ports as numbers without a sign or a zero in front.
 _LINE = re.compile(
-    rb"PROXY (?:(?P<unknown>UNKNOWN)(?: [^\r\n]*)?"
+    rb"PROXY (?:(?P<unknown>UNKNOWN)(?: [^\0\r\n]*)?"
     rb"|(?P<family>TCP4|TCP6) (?P<source>[0-9A-Fa-f:.]+) (?P<destination>[0-9A-Fa-f:.]+)"
     rb" (?P<source_port>0|[1-9][0-9]{0,4}) (?P<destination_port>0|[1-9][0-9]{0,4}))\r\n"
 )

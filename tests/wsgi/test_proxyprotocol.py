@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 import greenserve
 from greenserve.net.sockets import socketpair
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, ProxyHeader, parse_header, read_header
+from tests.certificates import asking_context, serving_context
 from tests.wsgi.raw import get, running
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -77,6 +81,7 @@ def test_a_header_is_read_and_nothing_behind_it(data, source, destination):
         b"PROXY TCP6 ::1::2 ::2 1 2\r\n",
         b"PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n",
         b"PROXY UNKNOWN x\rx\r\n",
+        b"PROXY UNKNOWN x\0x\r\n",
         b"PROXY UNKNOWN " + b"x" * 200,
         b"PROXY TCP4 1.1.1.1\rx",
         b"PROXY TCP4 1.1.1.1\0",
@@ -220,6 +225,34 @@ def test_from_who_is_no_proxy_no_header_is_expected_and_none_taken():
         assert run.ask(get("/")).body.startswith(b"127.0.0.1 ")
         for data in (b"PROXY TCP4 203.0.113.9 198.51.100.1 4711 443\r\n", binary(V4)):
             assert run.ask(data + get("/")).code == 400
+
+
+@pytest.mark.parametrize("data", [b"PROXY TCP4 203.0.113.9 198.51.100.1 4711 443\r\n", binary(V4)])
+@pytest.mark.parametrize("where", ["listener", "keyword"])
+def test_the_header_stands_in_front_of_tls(data, where):
+    context = serving_context()
+    listener = greenserve.listen(("127.0.0.1", 0))
+    keywords = {"ssl_context": context}
+    if where == "listener":
+        listener, keywords = greenserve.wrap_ssl(listener, context, server_side=True), {}
+    with running(tell, listener, proxy_protocol="auto", **keywords) as run:
+        plain = greenserve.connect(run.address)
+        plain.sendall(data)
+        with greenserve.wrap_ssl(plain, asking_context(), server_hostname="localhost") as sock:
+            sock.sendall(get("/1"))
+            assert b"203.0.113.9 4711 198.51.100.1 443 /1" in sock.recv(10_000)
+
+
+def test_the_fuzzer_runs_and_breaks_nothing(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz_proxies", "0.5", str(tmp_path), "--random"],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "no invariant broken" in ran.stdout
 
 
 def test_a_graceful_stop_does_not_wait_for_a_header():
