@@ -12,7 +12,15 @@ from typing import Any
 from greenserve._version import __version__
 from greenserve.http.head import Fields, RequestLine
 
-__all__ = ["Environ", "add_unknown_length", "connection_environ", "request_environ", "server_environ"]
+__all__ = [
+    "Environ",
+    "add_unknown_length",
+    "connection_environ",
+    "put_fields",
+    "put_request_line",
+    "request_environ",
+    "server_environ",
+]
 
 Environ = dict[str, Any]
 
@@ -103,6 +111,19 @@ def add_unknown_length(environ: Environ) -> None:
     environ[_CONTENT_LENGTH] = _UNKNOWN_LENGTH
 
 
+def put_request_line(environ: Environ, line: RequestLine) -> None:
+    """Put what ``line`` says into ``environ``."""
+    method, target, version, _, _, environ["PATH_INFO"], environ["RAW_PATH_INFO"], environ["QUERY_STRING"] = line
+    environ["REQUEST_METHOD"] = method
+    environ["SERVER_PROTOCOL"] = version
+    environ["RAW_URI"] = environ["REQUEST_URI"] = target
+
+
+def put_fields(environ: Environ, raw: tuple[tuple[str, str], ...]) -> None:
+    """Put the fields as received into ``environ``."""
+    environ[_HEADERS_RAW] = raw
+
+
 def request_environ(line: RequestLine, fields: Fields, host: str) -> Environ:
     """The environ of one request, but for what changes while it runs (``wsgi.input`` and the like).
 
@@ -111,12 +132,7 @@ def request_environ(line: RequestLine, fields: Fields, host: str) -> Environ:
     (RFC 9112 section 3.2.2).
     """
     environ = fields.variables
-    environ["REQUEST_METHOD"] = line.method
-    environ["PATH_INFO"] = line.path
-    environ["QUERY_STRING"] = line.query
-    environ["SERVER_PROTOCOL"] = line.version
-    environ["RAW_URI"] = environ["REQUEST_URI"] = line.target
-    environ["RAW_PATH_INFO"] = line.raw_path
+    put_request_line(environ, line)
     environ[_HEADERS_RAW] = fields.raw
     if line.authority is not None:
         environ["HTTP_HOST"] = host

@@ -29,6 +29,7 @@ from greenserve.wsgi.environ import Environ, add_unknown_length, connection_envi
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
+from greenserve.wsgi.lasthead import LastHead
 from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
@@ -130,12 +131,11 @@ class HttpProtocol:
         "_continue_fields",
         "_environ",
         "_framing",
-        "_head",
         "_hijacked",
         "_hooks",
         "_keep_alive",
+        "_last_head",
         "_local",
-        "_template",
         "_unparked",
         "_untimed",
         "address",
@@ -185,8 +185,7 @@ class HttpProtocol:
 
     def forget(self) -> None:
         """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
-        self._head = b""  # the last head, byte for byte
-        self._template: Environ | None = None  # what follows from it, once it has come twice
+        self._last_head: LastHead | None = None
         self._environ: Environ | None = None  # what all requests of this connection have in common
         self._untimed = None
         if self._hooks is not None:
@@ -259,18 +258,18 @@ class HttpProtocol:
             if self._unparked >= _PIPELINE_BUDGET:
                 self._unparked = 0
                 sleep(0)
-        template = self._template
-        if template is not None and rfile.buffer == self._head:
-            rfile.buffer = b""
-            environ = template.copy()
-        else:
-            try:
-                found = self._read_head()
-            except BadRequest as exc:
-                return self._refuse(exc)
-            if found is None:
-                return _CLOSE
-            environ = found
+        last = self._last_head
+        try:
+            environ = None if last is None else last.next_environ(rfile.buffer, server.limits)
+            if environ is not None:
+                rfile.buffer = b""
+                self.method = environ["REQUEST_METHOD"]
+            else:
+                environ = self._read_head()
+                if environ is None:
+                    return _CLOSE
+        except BadRequest as exc:
+            return self._refuse(exc)
         self.phase = _RUNNING
         self.deadline = _NEVER
         if self._framing is not None:
@@ -377,15 +376,8 @@ class HttpProtocol:
             self._keep_alive = False
         rfile.buffer = buffer[end:]  # what is refused stays in it
         self._framing = framing if framing.body is not BodyKind.NONE else None
-        if self._framing is not None or end != len(buffer):
-            self._head = b""
-            self._template = None
-        elif buffer == self._head:
-            # The same bytes again mean the same request again. Only now, since a copy for nothing costs too.
-            self._template = environ.copy()
-        else:
-            self._head = buffer
-            self._template = None
+        is_plain = self._framing is None and line.authority is None and framing.upgrade is None
+        self._last_head = LastHead.remember(buffer, limits, fields, environ) if is_plain else None
         return environ
 
     def _make_environ(self) -> Environ:

@@ -271,6 +271,8 @@ class Server:
             acceptor.kill()
         in_use = 0
         for protocol, thread in list(self.connections.items()):
+            if protocol not in self.connections:
+                continue  # it has ended by itself while others were killed
             if protocol.phase is not Phase.IDLE:
                 in_use += 1
                 protocol.conn.abort()
@@ -437,7 +439,7 @@ class Server:
                 log.error("can't write the access log: %s", exc)
 
     def renew_date(self, now: float) -> bytes:
-        """Return ``date_end``, made anew. ``now`` is the monotonic time: reading one clock for each answer is enough."""
+        """Return ``date_end``, made anew. ``now`` is the monotonic time: one clock read for each answer is enough."""
         self.date_end = date_line() + b"\r\n"
         self.date_until = now + 1.0 - wall_time() % 1.0
         return self.date_end
