@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -40,3 +41,9 @@ def pipe() -> Iterator[tuple[int, int]]:
             is_open = False
         if is_open:
             os.close(fd)
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No log of failures: pytest would keep each with its traceback, and so all that its frames refer to."""
+    monkeypatch.setattr(logging.getLogger("greenserve.core"), "disabled", True)

@@ -311,6 +311,7 @@ def fail() -> None:
         pass
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("work", [use_the_hub, leave_green_threads_parked, fail, get_hub])
 def test_many_short_lived_os_threads_leave_no_fd_no_hub_and_no_greenlet(work: Callable[[], Any]) -> None:
     OSThread(work).wait()
