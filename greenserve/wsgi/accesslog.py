@@ -13,13 +13,22 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, TextIO, Union
+from typing import Any, Protocol, TextIO, cast
 
 from greenserve.settings import SETTINGS
 
-__all__ = ["COMBINED", "EVENTLET", "AccessLog", "Record"]
+__all__ = ["COMBINED", "EVENTLET", "AccessLog", "Logger", "Record"]
 
-Logger = Union[logging.Logger, "logging.LoggerAdapter[Any]"]
+
+class Logger(Protocol):
+    """A logger of ``logging``, or one of another library with these methods."""
+
+    def info(self, message: str, /, *args: object) -> None:
+        """Log ``message % args``."""
+
+    def debug(self, message: str, /, *args: object) -> None:
+        """Likewise. A file may have an ``info``; both methods make a logger."""
+
 
 # The combined format of Apache httpd, which gunicorn uses too.
 COMBINED: str = SETTINGS["access_logformat"].default
@@ -147,22 +156,23 @@ class AccessLog:
     """Formats records and writes them to a logger or a file.
 
     Args:
-        log: A logger, or a file with ``write``.
+        log: A logger, or a file.
         log_format: See the module.
 
     Raises:
         ValueError: The format names an atom that does not exist.
     """
 
-    __slots__ = ("_atoms", "_file", "_logger", "_template")
+    __slots__ = ("_atoms", "_file", "_is_enabled", "_logger", "_template")
 
     def __init__(self, log: Logger | TextIO, log_format: str = COMBINED) -> None:
         self._logger: Logger | None = None
         self._file: TextIO | None = None
-        if isinstance(log, (logging.Logger, logging.LoggerAdapter)):
-            self._logger = log
+        if callable(getattr(log, "info", None)) and callable(getattr(log, "debug", None)):
+            self._logger = cast(Logger, log)
         else:
-            self._file = log
+            self._file = cast(TextIO, log)
+        self._is_enabled: Callable[[int], bool] | None = getattr(log, "isEnabledFor", None)
         atoms: list[Callable[[Record], Any]] = []
 
         def placeholder(match: re.Match[str]) -> str:
@@ -181,7 +191,7 @@ class AccessLog:
     @property
     def enabled(self) -> bool:
         """Whether a line would go anywhere. Cheap enough to ask for each request."""
-        return self._logger is None or self._logger.isEnabledFor(logging.INFO)
+        return self._is_enabled is None or self._is_enabled(logging.INFO)
 
     def format(self, record: Record) -> str:
         """The line for ``record``, without its end."""

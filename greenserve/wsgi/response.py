@@ -236,10 +236,10 @@ class Response(Run):
                 lines, extra = _without_content(answer)
             elif own_length is None and length:
                 extra = b"Content-Length: %d\r\n" % length
-        if not self.keep_alive:
-            extra += b"Connection: close\r\n"
-        elif not protocol.is_1_1:
-            extra += b"Connection: keep-alive\r\n"
+        if not (self.keep_alive and protocol.is_1_1):
+            extra += b"Connection: keep-alive\r\n" if self.keep_alive else b"Connection: close\r\n"
+            if server.is_1_0_only:
+                lines = b"HTTP/1.0" + lines[8:]
         if extra:
             lines += extra
         if fields.has_date:

@@ -26,7 +26,7 @@ from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, TLS
-from greenserve.wsgi.accesslog import COMBINED, AccessLog, Record
+from greenserve.wsgi.accesslog import COMBINED, AccessLog, Logger, Record
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.hooks import DisconnectWatch
@@ -83,7 +83,7 @@ class Server:
         *,
         ssl_context: SSLContext | None = None,
         environ: dict[str, Any] | None = None,
-        log: logging.Logger | TextIO | None = None,
+        log: Logger | TextIO | None = None,
         log_output: bool = True,
         log_format: str | None = None,
         log_x_forwarded_for: bool = False,
@@ -307,7 +307,11 @@ class Server:
         if self._pool is None:
             self.connections[protocol] = spawn_n(self._serve, protocol)
         else:
-            self.connections[protocol] = self._pool.spawn(self._serve, protocol)
+            try:
+                self.connections[protocol] = self._pool.spawn(self._serve, protocol)  # waits for a place in it
+            except BaseException:
+                conn.close()
+                raise
 
     def _serve(self, protocol: HttpProtocol) -> None:
         try:
@@ -458,7 +462,7 @@ class Server:
 def server(
     sock: GreenSocket | Iterable[GreenSocket],
     site: WSGIApp,
-    log: logging.Logger | TextIO | None = None,
+    log: Logger | TextIO | None = None,
     environ: dict[str, Any] | None = None,
     max_size: int | None = None,
     max_http_version: str = "HTTP/1.1",
@@ -483,7 +487,8 @@ def server(
     Args:
         sock: What `greenserve.listen` returns, or several of those.
         site: The WSGI application.
-        log: Where the access log goes: a logger, or a file. The logger ``greenserve.access``, if None.
+        log: Where the access log goes: a logger, or whatever has its ``info`` and ``debug``, or a file. The logger
+            ``greenserve.access``, if None.
         environ: Put into every request's environ.
         max_size: How many connections may be open at once.
         max_http_version: ``"HTTP/1.0"`` turns keep-alive and chunked answers off.
@@ -497,7 +502,8 @@ def server(
         log_format: See `greenserve.wsgi.accesslog`.
         url_length_limit: The longest request line in bytes.
         debug: Show the client the traceback of an app that failed.
-        socket_timeout: For how many seconds a client may keep the server waiting, in a head, a body and an answer.
+        socket_timeout: For how many seconds a client may keep the server waiting, in a head, a body and an answer, and
+            between two requests unless ``keepalive`` is a number.
         capitalize_response_headers: Send ``etag`` as ``Etag``.
         settings: More keywords of `Server`.
     """
@@ -508,7 +514,7 @@ def server(
     if url_length_limit is not None:
         settings["limit_request_line"] = url_length_limit
     if socket_timeout is not None:
-        for name in ("head_timeout", "body_timeout", "write_timeout"):
+        for name in ("head_timeout", "body_timeout", "write_timeout", "keep_alive"):
             settings.setdefault(name, float(socket_timeout))
     running = Server(
         sock,
@@ -555,7 +561,7 @@ def _handshaker(
     return handshaker
 
 
-def _access_log(target: logging.Logger | TextIO | None, log_format: str | None) -> AccessLog:
+def _access_log(target: Logger | TextIO | None, log_format: str | None) -> AccessLog:
     return AccessLog(logging.getLogger("greenserve.access") if target is None else target, log_format or COMBINED)
 
 
