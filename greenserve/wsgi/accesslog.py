@@ -7,7 +7,6 @@ Formats are ``%(name)s`` with gunicorn's atoms (``h l u t r m U q H s B b f a T 
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import os
 import re
@@ -76,9 +75,11 @@ def _user(record: Record) -> str:
     if scheme.lower() != "basic":
         return "-"
     try:
-        return _safe(base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")[0])
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        name = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")[0]
+    except ValueError:  # no base64, or no UTF-8
         return "-"
+    # Here alone can be any character of Unicode, and some end a line or turn its direction.
+    return _safe(name).encode("ascii", "backslashreplace").decode()
 
 
 def _time(record: Record) -> str:

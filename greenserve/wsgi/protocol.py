@@ -665,8 +665,10 @@ class HttpProtocol:
             return
         response.head_sent = True
         response.head = check_head(status, [])  # for the log
+        page = error_page(status, reason, now_date(), self.method != "HEAD")
         try:
-            self.send(error_page(status, reason, now_date(), self.method != "HEAD"), monotonic())
+            self.send(page, monotonic())
+            response.sent = len(page.partition(b"\r\n\r\n")[2])
             response.ended = True
         except ClientGone as gone:
             log.debug("%s: the client left: %s", self.describe_request(), gone)
