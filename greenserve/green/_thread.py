@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import weakref
 from _thread import TIMEOUT_MAX
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -242,7 +243,7 @@ def _start(function: Callable[[], Any], handle: ThreadHandle | None, daemon: boo
     hub = get_hub()
     thread = _Thread(hub, function, handle, daemon)
     if handle is not None:
-        handle._thread = thread
+        handle._set_thread(thread)
     _alive.add(thread)
     hub.schedule(Handle(thread.switch))
     return id(thread)
@@ -292,19 +293,24 @@ class ThreadHandle:
 
     def __init__(self) -> None:
         self._ended: events.Event[None] = events.Event()
-        self._ident = 0  # of a thread that was not started by `start_joinable_thread`
-        self._thread: greenlet | None = None
+        self._ident = 0
+        # Weak: the stand-in of a thread has a handle, and must not keep the thread.
+        self._thread: weakref.ref[greenlet] | None = None  # None: not started
         self._process = os.getpid()
 
     @property
     def ident(self) -> int:
         """The thread's number, or 0 before it was started."""
-        return id(self._thread) if isinstance(self._thread, _Thread) else self._ident
+        return self._ident
+
+    def _set_thread(self, thread: greenlet) -> None:
+        self._thread = weakref.ref(thread)
+        self._ident = _ident_of(thread)
 
     def is_done(self) -> bool:
         """Whether the thread has ended. In a forked child every thread has but the one that forked."""
         if self._process != os.getpid() and self._thread is not None:
-            if self._thread is not getcurrent():
+            if self._thread() is not getcurrent():
                 return True
             self._process = os.getpid()
         return self._ended.ready()
@@ -327,7 +333,7 @@ class ThreadHandle:
             _check_timeout(timeout)
         if self._thread is None and not self._ended.ready():
             raise RuntimeError("thread not started")
-        if self._thread is getcurrent() and not self.is_done():
+        if self._thread is not None and self._thread() is getcurrent() and not self.is_done():
             raise RuntimeError("Cannot join current thread")
         if not self.is_done():
             self._ended.wait(timeout)
@@ -339,8 +345,8 @@ class ThreadHandle:
 def make_thread_handle(ident: int) -> ThreadHandle:
     """Return a handle for the current thread, which was not started by `start_joinable_thread`."""
     handle = ThreadHandle()
+    handle._set_thread(getcurrent())
     handle._ident = ident
-    handle._thread = getcurrent()
     return handle
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 _ONE_NATIVE_THREAD = "green threads share one native thread, and its number"
 _NOT_PREEMPTED = "a green thread that never waits is not interrupted to let another one run"
-_PYTHON_TYPE = "a type written in Python can be instantiated"
+_PYTHON_TYPE = "a type written in Python can be instantiated and derived from, and checks its arguments differently"
 _STATES = "there is no thread state of the interpreter's for each green thread"
 _STAND_IN = "the stand-in of a thread that threading did not start goes with its thread, as it does since Python 3.13"
+_HOOK = "the hook for what a bare thread raises gets the function as an object, as it did before Python 3.13"
+_LOCALS = "a thread-local in a circle with its own value stays as long as its thread"
 _FRESH_C = "imports the C module anew, which brings back what it replaced"
 _MODULE = "our functions say in which module they are"
 
@@ -46,6 +48,10 @@ DIFFERENCES: dict[str, str] = {
     "test.test_signal.GenericTests.test_functions_module_attr": _MODULE,
     "test.test_signal.StressTest.test_stress_modifying_handlers": _NOT_PREEMPTED,
     "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": _NOT_PREEMPTED,
+    "test.test_thread.ThreadRunningTests.test_unraisable_exception": _HOOK,
+    "test.test_threading.CRLockTests.test_signature": _PYTHON_TYPE,
+    "test.test_threading_local.ThreadLocalTest.test_cycle_collection": _LOCALS,
+    f"{_THREADS}.test_lock_no_subclass": _PYTHON_TYPE,
     f"{_THREADS}.test_PyThreadState_SetAsyncExc": _STATES,
     f"{_THREADS}.test_disallow_instantiation": _PYTHON_TYPE,
     f"{_THREADS}.test_foreign_thread": _STAND_IN,
