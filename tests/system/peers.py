@@ -99,18 +99,11 @@ def _speak_h11(conn: socket.socket) -> None:
 
 def _environ_of(method: str, target: str) -> tuple[str, str, str]:
     """What `app` is told of a target, for a peer that knows no WSGI."""
-    seen: list[tuple[str, str, str]] = []
-
-    def keep(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        seen.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]))
-        return []
-
     path, _, query = target.partition("?")
     for scheme in ("http://", "https://"):
         if path.startswith(scheme):
             path = "/" + path.removeprefix(scheme).partition("/")[2]
-    keep({"REQUEST_METHOD": method, "PATH_INFO": _unquote(path), "QUERY_STRING": query}, lambda *_: None)
-    return seen[0]
+    return method, _unquote(path), query
 
 
 def _unquote(path: str) -> str:
