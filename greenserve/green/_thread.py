@@ -59,7 +59,9 @@ class Lock(locks.Lock):
     """``threading.Lock``."""
 
     __slots__ = ("_burst",)
+    # What is sent to another process by name, as multiprocessing's managers do, is found there, patched or not.
     __module__ = "_thread"
+    __qualname__ = "allocate_lock"
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,6 +145,7 @@ class local(green_locals.local):  # noqa: N801 - the name of threading.local, fo
 
     __slots__ = ()
     __module__ = "_thread"
+    __qualname__ = "_local"
 
 
 # Identity -----------------------------------------------------------------------------------------------------------

@@ -108,6 +108,11 @@ def main():
     process = context.Process(target=queue.put, args=("through a queue",))
     process.start()
     print(queue.get(), process.join(), process.exitcode)
+    with context.Manager() as manager:
+        shared = manager.dict(a=1)
+        with manager.Lock():
+            shared["a"] += 1
+        print(shared)
 
 if __name__ == "__main__":
     main()
@@ -124,7 +129,9 @@ def test_multiprocessing_works_and_lets_others_run(method: str, tmp_path: Path) 
         print(subprocess.run([sys.executable, {str(program)!r}, {method!r}], cwd={str(ROOT)!r}, check=True,
                              capture_output=True, text=True, timeout=40).stdout, end="")
         """
-    ) == ("[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\nTrue\n[0, 1, 4, 9, 16]\nthrough a pipe\nthrough a queue None 0\n")
+    ) == (
+        "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\nTrue\n[0, 1, 4, 9, 16]\nthrough a pipe\nthrough a queue None 0\n{'a': 2}\n"
+    )
 
 
 def test_much_output_goes_through_pipes_both_ways() -> None:
