@@ -390,6 +390,7 @@ class HttpProtocol:
         environ["greenserve.socket"] = environ["gunicorn.socket"] = SocketOffer(self.hijack)
         environ["wsgi.input"] = environ["eventlet.input"] = Input(self, EMPTY_BODY)
         environ["wsgi.early_hints"] = self.send_early_hints
+        environ["eventlet.posthooks"] = ()  # each request has its own: here only so that the dict need not grow
         environ["eventlet.set_idle"] = self.set_idle
         environ["greenserve.disconnected"] = self.has_client_left
         environ["greenserve.on_disconnect"] = self.on_disconnect
