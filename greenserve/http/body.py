@@ -94,11 +94,13 @@ class Body:
                     break
                 if left is not None:
                     left -= len(piece)
-        except BaseException:
+        except BaseException as exc:
             # A Timeout of the caller may come out of the source. What was taken before it is lost with
             # this call, so going on would hand out a body with a hole.
             if pieces and self._failure is None:
-                self._failure = BodyError("an earlier read of the body was interrupted")
+                interrupted = BodyError("an earlier read of the body was interrupted")
+                # A copy: the traceback of the one that is raised leads back to here.
+                self._failure = type(exc)(*exc.args) if isinstance(exc, BadRequest) else interrupted
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

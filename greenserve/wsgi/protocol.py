@@ -30,6 +30,7 @@ from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.lasthead import LastHead
+from greenserve.wsgi.progress import bytes_not_taken
 from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
@@ -136,6 +137,7 @@ class HttpProtocol:
         "_keep_alive",
         "_last_head",
         "_local",
+        "_not_taken",
         "_unparked",
         "_untimed",
         "address",
@@ -168,6 +170,7 @@ class HttpProtocol:
         self._framing: Framing | None = None  # of a request with a body
         self._keep_alive = False  # what the client and the server's settings say
         self._local: Any = None  # what the client connected to, if that was a proxy
+        self._not_taken = 0  # bytes of answers that the client had not taken when `note_progress` last looked
         self._unparked = 0
         self._untimed: Response | None = None  # of the request that request_timeout is not for
         self._hooks: Hooks | None = None
@@ -616,6 +619,13 @@ class HttpProtocol:
         """End what the connection waits for: its deadline is over. Not from its own green thread."""
         self.conn.interrupt(Expired("deadline"))
 
+    def note_progress(self, now: float) -> None:
+        """Give a client that takes its answer slowly more time, while it takes some. Now and then, as it runs."""
+        count = bytes_not_taken(self.conn.fileno())
+        if count < self._not_taken:
+            self.deadline = max(self.deadline, now + self.server.write_timeout)
+        self._not_taken = count
+
     def finish(self) -> None:
         """Close the connection, unless the app has taken it over and still holds it."""
         self.forget()  # environ refers back to here
@@ -688,8 +698,8 @@ class HttpProtocol:
         started = now = monotonic()
         try:
             self.conn.shutdown_write()
-            while now - started < (_LINGER_SECONDS if server.stopping else server.head_timeout):
-                self.deadline = now + _LINGER_SECONDS
+            while now < (end := started + (_LINGER_SECONDS if server.stopping else server.head_timeout)):
+                self.deadline = min(now + _LINGER_SECONDS, end)
                 if not rfile.read1():
                     break
                 now = monotonic()

@@ -56,6 +56,8 @@ _IDLE_AT_LEAST = 1.0
 # A connection that has been idle for this long gives up what only makes its next request cheaper.
 _FORGET_AFTER = 1.0
 
+_NEVER = float("inf")
+
 
 class _Stop(Exception):
     """Raised where an acceptor waits for connections, when the server stops."""
@@ -110,7 +112,7 @@ class Server:
         self.graceful_timeout: float = values["graceful_timeout"]
         self.request_timeout: float | None = values["request_timeout"]
         self.limit_request_body: int | None = values["limit_request_body"]
-        self.max_body: float = float("inf") if self.limit_request_body is None else self.limit_request_body
+        self.max_body: float = _NEVER if self.limit_request_body is None else self.limit_request_body
         self.limits = Limits(
             max_line=values["limit_request_line"],
             max_fields=values["limit_request_fields"],
@@ -145,7 +147,7 @@ class Server:
         self._pool = pool
         self._acceptors: list[GreenThread[None]] = []
         self._sweeper: GreenThread[None] | None = None
-        self._stop_deadline = float("inf")
+        self._stop_deadline = _NEVER
         self._room = WaitQueue()  # acceptors, while there are max_size connections
         self._longest_idle: deque[tuple[HttpProtocol, float]] = deque()  # and since when they were, when last looked at
         self._watch: DisconnectWatch | None = None
@@ -273,7 +275,7 @@ class Server:
         for protocol, thread in list(self.connections.items()):
             if protocol not in self.connections:
                 continue  # it has ended by itself while others were killed
-            if protocol.phase is not Phase.IDLE:
+            if protocol.phase not in {Phase.IDLE, Phase.CLOSING}:
                 in_use += 1
                 protocol.conn.abort()
             kill(thread)
@@ -397,6 +399,8 @@ class Server:
             if self._watch is not None:
                 self._watch.look()
             for protocol in list(self.connections):
+                if protocol.phase is Phase.RUNNING and protocol.deadline < _NEVER:
+                    protocol.note_progress(now)
                 if protocol.deadline <= now:
                     protocol.expire()
                 elif protocol.phase is Phase.IDLE and now - protocol.idle_since > _FORGET_AFTER:
