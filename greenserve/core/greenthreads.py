@@ -66,8 +66,10 @@ class GreenThread(greenlet, Generic[T]):
         try:
             self._result = call()
         except BaseException as exc:  # noqa: BLE001 - the edge of the green thread
-            # Without this frame: whose code failed needs no telling where green threads begin.
-            if exc.__traceback__ is not None:
+            if isinstance(exc, GreenletExit):
+                exc.__traceback__ = None  # nobody asks where a killed one was: its frames go at once
+            elif exc.__traceback__ is not None:
+                # Without this frame: whose code failed needs no telling where green threads begin.
                 exc.__traceback__ = exc.__traceback__.tb_next
             self._error = exc
             _report(exc, call.func)
@@ -236,32 +238,28 @@ def kill(thread: greenlet, *throw_args: Any) -> None:
     """Raise `GreenletExit`, or what ``throw_args`` say (as in ``greenlet.throw``), in ``thread``. May switch.
 
     No effect on one that has ended. It must be the caller's OS thread's, or a `GreenThread`.
+
+    Raises:
+        TypeError: ``throw_args`` do not make an exception.
     """
+    if throw_args and not _is_throwable(throw_args[0]):
+        raise TypeError(f"kill({thread!r}, {throw_args[0]!r}): give an exception, such as kill(thread, ValueError)")
     current = getcurrent()
     if thread is current:
         thread.throw(*throw_args)
-    if not isinstance(thread, GreenThread):
-        _throw_soon(get_hub(), thread, throw_args, wait=True)
+    hub = thread._hub if isinstance(thread, GreenThread) else get_hub()
+    if hub is None or thread.dead:
         return
-    hub, start = thread._hub, thread._start
-    if hub is None:
+    handle = Handle(partial(_throw, thread, throw_args))
+    is_ours: bool = hub is getattr(thread_state, "hub", None)
+    if not is_ours or current is hub.greenlet:
+        if isinstance(thread, GreenThread) and thread._start is not None:
+            thread._start.fire = None  # its turn would come before that of the throw
+        hub.schedule(handle)
         return
-    is_ours = hub is getattr(thread_state, "hub", None)
-    if start is not None:  # its turn would come before that of the throw
-        if is_ours:
-            start.cancel()
-        else:
-            start.fire = None  # the timers are another OS thread's
-    _throw_soon(hub, thread, throw_args, wait=is_ours)
-
-
-def _throw_soon(hub: Hub, thread: greenlet, throw_args: tuple[Any, ...], *, wait: bool) -> None:
-    hub.schedule(Handle(partial(_throw, thread, throw_args)))
-    current = getcurrent()
-    if not wait or current is hub.greenlet:
-        return
-    # At once, and the caller goes on in the next round.
+    # At once, even before its start; and the caller goes on in the next round.
     resume = Handle(current.switch)
+    hub.ready.appendleft(handle)
     hub.schedule(resume)
     try:
         while resume.fire is not None:
@@ -271,9 +269,17 @@ def _throw_soon(hub: Hub, thread: greenlet, throw_args: tuple[Any, ...], *, wait
         raise
 
 
+def _is_throwable(value: object) -> bool:
+    return isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
+
+
 def _throw(thread: greenlet, throw_args: tuple[Any, ...]) -> None:
-    if not thread.dead:
+    if thread.dead:
+        return
+    if thread or isinstance(thread, GreenThread):
         thread.throw(*throw_args)
+    else:
+        thread.throw()  # of a plain one that never ran nobody wants to hear
 
 
 def _as_exception(throw_args: tuple[Any, ...]) -> BaseException:

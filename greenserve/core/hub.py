@@ -173,7 +173,7 @@ class Hub:
             except BaseException as exc:  # noqa: BLE001 - as above
                 error = exc
         if error is not None and not isinstance(error, Exception):
-            raise error  # SystemExit of a callback that forked, in the child; an Exception is the poll's, which is closed
+            raise error  # SystemExit of a callback that forked, in the child. An Exception is the closed poll's
 
     def _loop(self) -> None:
         ready = self.ready
@@ -335,11 +335,12 @@ def _put_back_wakeup_fd(fd: int) -> bool:
 
 def _raise_in(handle: Handle, exc: BaseException) -> None:
     """Raise ``exc`` where whoever waits for ``handle`` is parked, if it still waits."""
-    parked = getattr(handle.fire, "__self__", None)
+    fire, handle.fire = handle.fire, None
+    parked = getattr(fire, "__self__", None)
     if isinstance(parked, greenlet):
         parked.throw(exc)
-    elif handle.fire is not None:
-        handle.fire()  # a callback: it finds out by itself
+    elif fire is not None:
+        fire()  # a callback: it finds out by itself
 
 
 def _root_of(current: greenlet) -> greenlet:

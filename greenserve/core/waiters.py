@@ -218,30 +218,31 @@ def wait_writable(source: Source, timeout: float | None = None) -> bool:
 
 
 def wait_in(hub: Hub, source: Source, queue: list[Handle], direction: int, timeout: float | None) -> bool:
-    """Park until ``hub`` finds ``source`` ready for ``direction``, whose waiters are in ``queue``. As `wait_readable`."""
-    current = getcurrent()
+    """Park until ``hub`` finds ``source`` ready for ``direction``; its waiters are in ``queue``. As `wait_readable`."""
+    current: Any = getcurrent()
     if current is hub.greenlet:
         _check_may_park(hub)
     if source.closed:
         raise ClosedWhileWaiting(errno.EBADF, _CLOSED_TEXT)
-    handle = Handle(current.switch)
+    handle = _new(Handle)
+    handle.fire = current.switch
+    del current  # a traceback that a green thread keeps of its own end must not lead back to it
     queue.append(handle)
     try:
         if not source.mask & direction and not source.poller.want(source, direction):
             queue.remove(handle)
             sleep(0)  # always ready: give the others a turn and go on
             return True
-        # Whoever wakes this one takes it out of the queue. What else resumes it meant another wait, as in Waiter.park.
+        # What resumes it before its handle has run meant another wait, as in Waiter.park.
         if timeout is None:
-            hub.switch()
-            while handle in queue:
+            while handle.fire is not None:
                 hub.switch()
             return True
-        timer = Handle(current.switch)
+        timer = Handle(handle.fire)
         hub.timers.add(monotonic() + timeout, timer)
         try:
-            while handle in queue:
-                if timer.fire is None:
+            while handle.fire is not None:
+                if timer.fire is None and handle in queue:
                     queue.remove(handle)
                     return False
                 hub.switch()
@@ -266,11 +267,12 @@ def sleep(seconds: float = 0) -> None:
         hub = thread_state.hub
     except AttributeError:
         hub = get_hub()
-    current = getcurrent()
+    current: Any = getcurrent()
     if current is hub.greenlet:
         _check_may_park(hub)
     handle = _new(Handle)
     handle.fire = current.switch
+    del current  # as in wait_in
     if seconds > 0:
         hub.timers.add(monotonic() + seconds, handle)
         try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve import GreenletExit, GreenThread, LifoQueue, LightQueue, PriorityQueue, Queue, get_hub, sleep, spawn
+from greenserve import GreenletExit, GreenThread, LifoQueue, LightQueue, PriorityQueue, Queue, sleep, spawn
 from greenserve.sync import Empty, Full
 from tests.sync.threads import (
     Countdown,
@@ -31,8 +31,8 @@ AnyQueue = Any
 
 def kill_after(action: Callable[[], Any], victim: GreenThread[Any]) -> None:
     """Kill ``victim`` when ``action`` has given it something already, but before it has run since."""
-    get_hub().call_soon(action)
-    victim.kill()  # runs after the action, and before what that has scheduled
+    action()
+    victim.kill()  # at once, before what the action has scheduled
 
 
 @pytest.mark.parametrize(
