@@ -130,7 +130,8 @@ def test_multiprocessing_works_and_lets_others_run(method: str, tmp_path: Path) 
                              capture_output=True, text=True, timeout=40).stdout, end="")
         """
     ) == (
-        "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\nTrue\n[0, 1, 4, 9, 16]\nthrough a pipe\nthrough a queue None 0\n{'a': 2}\n"
+        "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\nTrue\n[0, 1, 4, 9, 16]\nthrough a pipe\n"
+        "through a queue None 0\n{'a': 2}\n"
     )
 
 
