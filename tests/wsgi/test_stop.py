@@ -225,8 +225,9 @@ def test_the_port_can_be_listened_on_at_once_after_a_stop():
     listener.close()
 
 
+@pytest.mark.parametrize("in_a_hurry", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_stops_gracefully_and_a_second_one_at_once(error):
+def test_an_interrupt_stops_gracefully_and_a_second_one_at_once(error, in_a_hurry):
     entered, go_on = greenserve.Event(), greenserve.Event()
 
     def app(environ, start_response):
@@ -252,13 +253,11 @@ def test_an_interrupt_stops_gracefully_and_a_second_one_at_once(error):
         for client in (slow, stopping, again):
             client.close()
 
-    for in_a_hurry in (False, True):
-        entered, go_on = greenserve.Event(), greenserve.Event()
-        listener = greenserve.listen(("127.0.0.1", 0))
-        thread = greenserve.spawn(clients, listener.getsockname())
-        with greenserve.Timeout(10):
-            wsgi.server(listener, app, log_output=False)
-            thread.wait()
+    listener = greenserve.listen(("127.0.0.1", 0))
+    thread = greenserve.spawn(clients, listener.getsockname())
+    with greenserve.Timeout(10):
+        wsgi.server(listener, app, log_output=False)
+        thread.wait()
 
 
 def test_a_server_that_was_never_started_stops_too():
