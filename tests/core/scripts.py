@@ -17,7 +17,8 @@ DEADLINE = 20
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     """Run ``script`` with all of Python's own checks on, and say how that ended."""
-    text = textwrap.dedent(script)
+    # Python leaves Ctrl-C alone in a process that was started with it ignored, as a shell's background jobs are.
+    text = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + textwrap.dedent(script)
     if os.environ.get("GREENSERVE_SELECTOR") == "kqueue":
         text = "import tests.core.kqueue\n" + text
     return subprocess.run(

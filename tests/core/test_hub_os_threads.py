@@ -28,7 +28,7 @@ def open_fds() -> int:
 
 def count(kind: type) -> int:
     gc.collect()
-    return sum(isinstance(found, kind) for found in gc.get_objects())
+    return sum(issubclass(type(found), kind) for found in gc.get_objects())
 
 
 # Waking from outside -------------------------------------------------------------------------------------------------
