@@ -52,6 +52,9 @@ _NEVER = float("inf")
 # A peer that sends many requests at once gets this many answers before the other connections have their turn.
 _PIPELINE_BUDGET = 16
 
+# So many small reads of a body, of tiny chunks say, find what they need without a wait before the others have theirs.
+_READ_BUDGET = 256
+
 # How much of a request's body that the app did not read is read and dropped, to keep the connection.
 _MAX_DRAIN = 65536
 
@@ -710,10 +713,11 @@ class HttpProtocol:
 class _BodySource:
     """The bytes of a connection under its body deadline. Once that was over it stays over."""
 
-    __slots__ = ("_protocol", "_stalled")
+    __slots__ = ("_protocol", "_reads", "_stalled")
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol
+        self._reads = 0  # since the others last had their turn
         self._stalled = False
 
     def read1(self, size: int) -> bytes:
@@ -726,6 +730,10 @@ class _BodySource:
         protocol = self._protocol
         if self._stalled:
             raise StalledBody("the request's body did not go on in time")
+        self._reads += 1
+        if self._reads >= _READ_BUDGET:
+            self._reads = 0
+            sleep(0)
         protocol.deadline = monotonic() + protocol.server.body_timeout
         try:
             data: bytes = read(size)

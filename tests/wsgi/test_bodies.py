@@ -241,3 +241,27 @@ def test_a_body_may_be_read_while_the_answer_is_being_sent(wire):
         sender = greenserve.spawn(client.send, post(field, body=wire))
         assert client.read().body == b"X" * 1_000_000
         sender.wait()
+
+
+@pytest.mark.parametrize("read", [lambda body: body.read(), lambda body: list(iter(lambda: body.read(1), b""))])
+def test_a_body_in_tiny_pieces_leaves_the_others_their_turns(read):
+    turns = [0]
+
+    def app(environ, start_response):
+        before = turns[0]
+        read(environ["wsgi.input"])
+        start_response("200 OK", [])
+        return [str(turns[0] - before).encode()]
+
+    def others():
+        while True:
+            greenserve.sleep(0)
+            turns[0] += 1
+
+    with running(app) as run:
+        client = run.connect()
+        thread = greenserve.spawn(others)
+        sender = greenserve.spawn(client.send, post(CHUNKED, body=b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"))
+        assert int(client.read().body) > 100
+        thread.kill()
+        sender.wait()
