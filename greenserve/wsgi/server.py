@@ -398,13 +398,17 @@ class Server:
                 seen = self._time_out_requests(self.request_timeout, seen, now)
             if self._watch is not None:
                 self._watch.look()
-            for protocol in list(self.connections):
-                if protocol.phase is Phase.RUNNING and protocol.deadline < _NEVER:
-                    protocol.note_progress(now)
-                if protocol.deadline <= now:
-                    protocol.expire()
-                elif protocol.phase is Phase.IDLE and now - protocol.idle_since > _FORGET_AFTER:
-                    protocol.forget()
+            self._look_at_deadlines(now)
+
+    def _look_at_deadlines(self, now: float) -> None:
+        # In a function of its own: the sweep, asleep, would keep the last connection it has looked at.
+        for protocol in list(self.connections):
+            if protocol.phase is Phase.RUNNING and protocol.deadline < _NEVER:
+                protocol.note_progress(now)
+            if protocol.deadline <= now:
+                protocol.expire()
+            elif protocol.phase is Phase.IDLE and now - protocol.idle_since > _FORGET_AFTER:
+                protocol.forget()
 
     def _time_out_requests(
         self, timeout: float, seen: dict[HttpProtocol, tuple[Response, float]], now: float

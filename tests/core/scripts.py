@@ -18,7 +18,8 @@ DEADLINE = 20
 def run(script: str) -> subprocess.CompletedProcess[str]:
     """Run ``script`` with all of Python's own checks on, and say how that ended."""
     # Python leaves Ctrl-C alone in a process that was started with it ignored, as a shell's background jobs are.
-    text = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + textwrap.dedent(script)
+    # On the line of the newline that scripts begin with, so that theirs keep their numbers.
+    text = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + textwrap.dedent(script)
     if os.environ.get("GREENSERVE_SELECTOR") == "kqueue":
         text = "import tests.core.kqueue\n" + text
     return subprocess.run(
