@@ -253,7 +253,11 @@ class HttpProtocol:
             # Park first, then read: between two requests there is nearly never something to read, and finding that
             # out costs as much as parsing the request.
             try:
-                self.conn.wait_readable()
+                try:
+                    self.conn.wait_readable()
+                except Expired:
+                    if not self.conn.wait_readable(0):  # else a request has come at the last moment
+                        raise
                 if not rfile.fill():
                     return _CLOSE
             except OSError as exc:

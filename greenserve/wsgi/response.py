@@ -15,7 +15,7 @@ from greenserve.errors import ResponseError
 from greenserve.http.response import LAST_CHUNK, ResponseHead, capitalize, check_head, chunk
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.files import FileWrapper
-from greenserve.wsgi.run import Run
+from greenserve.wsgi.run import Run, as_bytes
 
 if TYPE_CHECKING:
     from greenserve.wsgi.protocol import HttpProtocol
@@ -170,11 +170,28 @@ class Response(Run):
     def _stream(self, blocks: Any) -> None:
         if blocks is None and self._protocol.is_taken():
             return  # the app needs no answer, so it may have none
+        if type(blocks) is list or type(blocks) is tuple:
+            self._send_all(list(map(as_bytes, blocks)))
+            return
         minimum = self._protocol.minimum_chunk_size()
         # A sequence is there already: its blocks are written one after the other as they are.
         if minimum and not isinstance(blocks, Sized):
             blocks = _collected(blocks, minimum)
         super()._stream(blocks)
+
+    def _send_all(self, blocks: list[bytes]) -> None:
+        """Send a body whose blocks are all there, and its length with that. May switch."""
+        size = sum(map(len, blocks))
+        if size <= _MAX_JOINED:
+            self.finish(b"".join(blocks))
+            return
+        if not self.head_sent:
+            now = monotonic()
+            self._protocol.send(self._make_head(size, now), now)
+        for block in blocks:
+            if block and not self.write(block):
+                break
+        self.finish(b"")
 
     def _frame(self, block: bytes) -> bytes:
         """``block`` as it goes over the wire. What the client must not get is dropped here."""

@@ -15,7 +15,7 @@ from greenserve.errors import ResponseError
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.files import FileWrapper
 
-__all__ = ["ExcInfo", "Run", "StartResponse", "WSGIApp"]
+__all__ = ["ExcInfo", "Run", "StartResponse", "WSGIApp", "as_bytes"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -64,7 +64,7 @@ class Run:
         if type(blocks) is list and len(blocks) == 1:
             # The usual answer, whole and without anything to close.
             block = blocks[0]
-            self.finish(block if type(block) is bytes else _as_bytes(block))
+            self.finish(block if type(block) is bytes else as_bytes(block))
             return
         try:
             if not (isinstance(blocks, FileWrapper) and self.head is not None and self.send_file(blocks)):
@@ -81,7 +81,7 @@ class Run:
             return
         for block in blocks:
             if type(block) is not bytes:
-                block = _as_bytes(block)
+                block = as_bytes(block)
             if length == 1:  # PEP 3333: the only block is the whole body
                 self.finish(block)
                 return
@@ -92,7 +92,7 @@ class Run:
     def write_now(self, block: bytes) -> None:
         """PEP 3333's ``write``: sends ``block`` before it returns. May switch."""
         if type(block) is not bytes:
-            block = _as_bytes(block)
+            block = as_bytes(block)
         self.write(block)
 
     # What a protocol does with it ---------------------------------------------------------------------------------
@@ -117,7 +117,12 @@ class Run:
         return False
 
 
-def _as_bytes(block: object) -> bytes:
+def as_bytes(block: object) -> bytes:
+    """Return a block of an app's body as bytes.
+
+    Raises:
+        ResponseError: It is something else.
+    """
     if isinstance(block, (bytes, bytearray, memoryview)):
         return bytes(block)
     raise ResponseError(f"the app's body must be bytes, and it gave {type(block).__name__}: encode it")

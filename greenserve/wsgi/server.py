@@ -228,6 +228,7 @@ class Server:
             return
         self.stopping = True
         for listener in self.listeners:
+            listener.settimeout(0)  # an acceptor that does not wait now is not to wait later
             listener.interrupt(_Stop())
         self._room.wake_all()
         for protocol in list(self.connections):
@@ -293,13 +294,17 @@ class Server:
                         break
                     if len(self.connections) >= self.max_size:
                         self._wait_for_room(listener)
-            except _Stop:
+            except (_Stop, BlockingIOError):
                 pass
             # Whoever the system has told "connected" is served.
             listener.settimeout(0)
             with suppress(BlockingIOError):
                 for conn, address in connections_of(listener):
                     self._admit(conn, address)
+        except OSError as exc:
+            if not self.stopping:
+                raise
+            log.error("can't accept the connections that still wait: %s", exc)
         finally:
             listener.close()
 

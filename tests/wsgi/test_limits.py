@@ -13,6 +13,7 @@ import pytest
 
 import greenserve
 from greenserve import GreenSocket
+from greenserve.wsgi import HttpProtocol
 from tests.wsgi.raw import get, running
 
 
@@ -219,7 +220,7 @@ def test_nothing_of_a_connection_is_left_for_the_collector(caplog):
                 client.close()
                 run.clients.clear()
             all_ended(run)
-            found = [each for each in gc.get_objects() if type(each).__name__ in ("HttpProtocol", "Response")]
+            found = [each for each in gc.get_objects() if isinstance(each, HttpProtocol) and each.server is run.server]
         finally:
             gc.enable()
         assert found == []

@@ -109,13 +109,16 @@ class Sized:
         (lambda: (b"one",), b"one", True),
         (lambda: Sized(b"one"), b"one", True),
         (Sized, b"", True),
-        (lambda: [b"", b"one", b"", b"two"], b"onetwo", None),
+        (lambda: [b"", b"one", b"", b"two"], b"onetwo", True),
+        (lambda: (b"one", bytearray(b"two"), memoryview(b"three")), b"onetwothree", True),
+        (lambda: [b"x" * 50_000] * 4, b"x" * 200_000, True),
+        (lambda: Sized(b"one", b"two"), b"onetwo", None),
         (lambda: iter([]), b"", None),
         (lambda: iter([b"", b""]), b"", None),
         (lambda: iter([b"one"]), b"one", None),
         (lambda: {b"one": 1}, b"one", None),
-        (lambda: [bytearray(b"one")], b"one", None),
-        (lambda: [memoryview(b"one")], b"one", None),
+        (lambda: [bytearray(b"one")], b"one", True),
+        (lambda: [memoryview(b"one")], b"one", True),
     ],
 )
 def test_every_iterable_of_bytes_is_a_body(body, expected, has_length):
@@ -128,7 +131,9 @@ def test_every_iterable_of_bytes_is_a_body(body, expected, has_length):
                 assert answer.fields["content-length"] == str(len(expected))
 
 
-@pytest.mark.parametrize("body", [lambda: ["text"], lambda: b"bytes", lambda: "text", lambda: None, lambda: [None]])
+@pytest.mark.parametrize(
+    "body", [lambda: ["text"], lambda: [b"a", "text"], lambda: b"bytes", lambda: "text", lambda: None, lambda: [None]]
+)
 def test_a_body_that_is_no_iterable_of_bytes_is_a_500_with_a_reason_in_the_log(body, caplog):
     with running(answering(body=body)) as run:
         assert run.ask(get()).code == 500

@@ -267,3 +267,28 @@ def test_a_server_that_was_never_started_stops_too():
     server.join()
     assert server.ended
     listener.close()
+
+
+def test_a_request_that_comes_as_its_connection_expires_is_answered():
+    with running(echo) as run:
+        client = run.connect()
+        client.ask(get())
+        (protocol,) = run.server.connections
+        client.send(get())
+        protocol.expire()
+        assert client.read().body == b"hello"
+        protocol.expire()
+        assert client.is_closed()
+
+
+def test_an_acceptor_that_does_not_wait_when_the_stop_comes_does_not_wait_later():
+    pool = greenserve.GreenPool(1)
+    with running(echo, pool=pool) as run:
+        clients = [run.connect() for _ in range(3)]
+        for client in clients:
+            client.send(get("/", "Connection: close"))
+        run.server.stop()
+        with greenserve.Timeout(5):
+            run.server.join()
+        for client in clients:
+            assert client.read().body == b"hello"
