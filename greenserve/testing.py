@@ -83,8 +83,12 @@ def serve(app: WSGIApp, **keywords: Any) -> Iterator[tuple[str, int]]:
         keywords: Those of `greenserve.wsgi.Server`.
     """
     listener = listen(("127.0.0.1", 0))
-    host, port = listener.getsockname()
-    server = Server(listener, app, **keywords)
+    try:
+        server = Server(listener, app, **keywords)
+        host, port = listener.getsockname()
+    except BaseException:
+        listener.close()
+        raise
     server.start()
     try:
         yield host, port

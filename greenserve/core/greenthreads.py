@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from greenserve._originals import allocate_lock, monotonic
+from greenserve._originals import monotonic
 from greenserve.core.hub import Hub, get_hub, thread_state
 from greenserve.core.timers import Handle, Timer
 from greenserve.core.waiters import WaitQueue, sleep
@@ -31,10 +31,6 @@ log = logging.getLogger("greenserve.core")
 
 T = TypeVar("T")
 
-# Making a green thread's wait queue is rare, since most are never waited for, and the only step here that two OS
-# threads may race for.
-_queue_lock = allocate_lock()
-
 
 def _report(exc: BaseException, what: object) -> None:
     """Say once what ended a green thread, at its edge: nobody above it would."""
@@ -47,7 +43,7 @@ def _report(exc: BaseException, what: object) -> None:
 class GreenThread(greenlet, Generic[T]):
     """A function that runs in a greenlet of its own. Made by `spawn`."""
 
-    __slots__ = ("_call", "_error", "_hub", "_links", "_queue", "_result", "_start")
+    __slots__ = ("_call", "_error", "_hub", "_links", "_result", "_start")
 
     def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         greenlet.__init__(self, None, hub.greenlet)
@@ -55,7 +51,6 @@ class GreenThread(greenlet, Generic[T]):
         self._call: partial[T] | None = partial(function, *args, **kwargs)
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._queue: WaitQueue | None = None
         self._links: list[Callable[[GreenThread[T]], Any]] | None = None
         self._start: Handle | None = Handle(self.switch)
 
@@ -79,7 +74,7 @@ class GreenThread(greenlet, Generic[T]):
             del self
 
     def _finish(self) -> None:
-        self._hub = None  # the mark of the end: `ended` reads it, and a dead green thread needs no hub
+        hub, self._hub = self._hub, None  # the mark of the end: `ended` reads it
         if self._links:
             links, self._links = self._links, None
             for link in links:
@@ -87,8 +82,13 @@ class GreenThread(greenlet, Generic[T]):
                     link(self)
                 except BaseException as exc:  # noqa: BLE001 - the other links, and those who wait, have to be told
                     _report(exc, link)
-        if self._queue is not None:
-            self._queue.wake_all()
+        if hub is not None and hub.joiners:
+            self._wake_joiners(hub)
+
+    def _wake_joiners(self, hub: Hub) -> None:
+        queue: WaitQueue | None = hub.joiners.pop(self, None)  # atomic: dict.pop
+        if queue is not None:
+            queue.wake_all()
 
     @property
     def ended(self) -> bool:
@@ -116,16 +116,15 @@ class GreenThread(greenlet, Generic[T]):
     def _wait(self, timeout: float | None) -> None:
         if getcurrent() is self:
             raise HubError("a green thread can't wait for its own end")
-        queue = self._queue
-        if queue is None:
-            with _queue_lock:
-                queue = self._queue
-                if queue is None:
-                    queue = self._queue = WaitQueue()
+        hub = self._hub
+        if hub is None:
+            return
+        queue: WaitQueue = hub.joiners.setdefault(self, WaitQueue())  # atomic: dict.setdefault
         waiter = queue.enter()
-        # It may have ended in its own OS thread before it could see us in the queue.
+        # It may have ended in its own OS thread before it could see us in the queue. Others may be in it too.
         if self.ended:
             queue.leave(waiter)
+            self._wake_joiners(hub)
         elif not queue.finish(waiter, timeout) and not self.ended:
             raise TimeoutError(f"green thread has not ended within {timeout} s")
 
@@ -294,8 +293,6 @@ def _as_exception(throw_args: tuple[Any, ...]) -> BaseException:
 
 
 def _after_fork_in_child() -> None:
-    global _queue_lock  # noqa: PLW0603 - another OS thread may have held it
-    _queue_lock = allocate_lock()
     # The green thread that forked goes on, on the new hub.
     current = getcurrent()
     if isinstance(current, GreenThread) and not current.ended:

@@ -67,6 +67,7 @@ class Hub:
         poller: What runs when an fd is ready.
         native_calls: How many calls in native threads will wake green threads of this hub. Changed in this thread only.
         now: The monotonic time when the hub last looked, in seconds. Cheap, and at most one round old.
+        joiners: Who waits for the end of which green thread.
         main: The greenlet that gets KeyboardInterrupt, SystemExit and DeadlockError.
         greenlet: The hub's own greenlet, parent of every green thread.
         switch: Parks the caller: control comes back when something fires the caller's handle. Only waiters call it.
@@ -76,6 +77,7 @@ class Hub:
         self.main = _root_of(getcurrent()) if main is None else main
         self.ready: deque[Handle] = deque()
         self.timers = Timers()
+        self.joiners: dict[greenlet, Any] = {}
         self.poller = Poller(backend if backend is not None else make_backend(_chosen_backend()))
         self.now = monotonic()
         self.closed = False

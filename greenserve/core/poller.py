@@ -282,16 +282,18 @@ class Poller:
             ClosedWhileWaiting: Another OS thread has closed it just now.
             HubError: The backend can't watch this fd.
         """
-        wanted = direction | _interest(source)
+        old = source.mask
+        # First: a finalizer or a signal handler may come in between, and wait, and so let this hub poll.
+        source.mask = new = old | direction | _interest(source)
         try:
-            self.backend.update(source.fd, source.mask, source.mask | wanted)
+            self.backend.update(source.fd, old, new)
         except PermissionError:
+            source.mask = old
             return False
-        except OSError:
+        except (OSError, HubError):
+            source.mask = old
             if not source.closed:
                 raise
-        else:
-            source.mask |= wanted
         if source.closed:
             self.forget(source)
             raise ClosedWhileWaiting(errno.EBADF, "closed, perhaps by another OS thread")

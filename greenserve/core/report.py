@@ -25,7 +25,10 @@ def parked_greenlets(hub: greenlet) -> list[greenlet]:
         found
         for found in gc.get_objects()
         # Not isinstance: it asks an object for its __class__, and a lazy one would then come to life.
-        if issubclass(type(found), greenlet) and found is not hub and found.gr_frame is not None and _root(found) is root
+        if issubclass(type(found), greenlet)
+        and found is not hub
+        and found.gr_frame is not None
+        and _root(found) is root
     ]
 
 

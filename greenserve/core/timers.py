@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from itertools import count
+from itertools import compress, count
+from operator import attrgetter, itemgetter
 from typing import Any
 
 __all__ = ["Handle", "Timer", "Timers"]
+
+# Of an entry; in C, so that nothing can come in between.
+_handle_of = itemgetter(2)
+_fire_of = attrgetter("fire")
 
 # Below this many cancelled entries the heap is never rebuilt: looking costs more than they do.
 _MIN_CANCELLED = 64
@@ -81,8 +86,10 @@ class Timers:
         handle.fire = None
         self._cancelled += 1
         if self._cancelled > _MIN_CANCELLED and self._cancelled * 2 > len(self.heap):
-            self.heap[:] = [entry for entry in self.heap if entry[2].fire is not None]
-            heapify(self.heap)
+            # In one step: a finalizer or a signal handler may come between two, and wait, and so let others add some.
+            heap = self.heap
+            heap[:] = compress(heap, map(_fire_of, map(_handle_of, heap)))
+            heapify(heap)
             self._cancelled = 0
 
     def move_due(self, now: float, ready: deque[Handle]) -> None:

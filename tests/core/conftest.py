@@ -14,11 +14,17 @@ from greenserve.testing import wait_until_parked
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
+    before = _counts()
     yield
     wait_until_parked()
+    assert _counts() == before, (
+        "the test left timers, or fds that somebody waits for, or has ended those of another one"
+    )
+
+
+def _counts() -> tuple[int, int]:
     hub = get_hub()
-    left = [source.fd for source in hub.poller.sources.values() if source.readers or source.writers]
-    assert (len(hub.timers), len(left)) == (0, 1), "the test left timers, or fds that somebody waits for"
+    return len(hub.timers), sum(bool(source.readers or source.writers) for source in hub.poller.sources.values())
 
 
 @pytest.fixture
