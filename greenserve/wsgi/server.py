@@ -164,6 +164,7 @@ class Server:
 
     def start(self) -> None:
         """Begin to accept, in green threads of this OS thread."""
+        self._hub = get_hub()
         for listener in self.listeners:
             listener.settimeout(None)
             if listener.family in (socket.AF_INET, socket.AF_INET6):
@@ -175,7 +176,10 @@ class Server:
         self._sweeper = spawn(self._sweep)
 
     def serve_forever(self) -> None:
-        """Serve until somebody calls `stop`. Ctrl-C and SystemExit in a green thread stop gracefully. May switch."""
+        """Serve until somebody calls `stop` or closes the listeners. May switch.
+
+        Ctrl-C, and SystemExit in a green thread, stop gracefully; so does killing the green thread that called this.
+        """
         if not self._acceptors:
             self.start()
         timeout: float | None = None
@@ -187,6 +191,9 @@ class Server:
                 # The second one is in a hurry.
                 self.stop(timeout)
                 timeout = 0.0
+            except BaseException:  # killed, or a Timeout: without its caller the server may not go on
+                self.stop(timeout)
+                raise
 
     def join(self) -> None:
         """Wait until the server has stopped. May switch."""
@@ -307,6 +314,8 @@ class Server:
             log.error("can't accept the connections that still wait: %s", exc)
         finally:
             listener.close()
+            if all(each.fileno() < 0 for each in self.listeners):
+                self.stop()  # if it was not one that closed them: there is nothing left to serve
 
     def _admit(self, conn: GreenSocket, address: Any) -> None:
         protocol = self.protocol(conn, address, self)

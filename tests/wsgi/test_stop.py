@@ -8,7 +8,6 @@ import threading
 import pytest
 
 import greenserve
-from greenserve import wsgi
 from greenserve.wsgi import Server
 from tests.wsgi.raw import Client, get, running
 
@@ -223,41 +222,6 @@ def test_the_port_can_be_listened_on_at_once_after_a_stop():
             run.ask(get())
         listener = greenserve.listen(address)
     listener.close()
-
-
-@pytest.mark.parametrize("in_a_hurry", [False, True])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_stops_gracefully_and_a_second_one_at_once(error, in_a_hurry):
-    entered, go_on = greenserve.Event(), greenserve.Event()
-
-    def app(environ, start_response):
-        if environ["PATH_INFO"] == "/stop":
-            raise error
-        entered.send()
-        go_on.wait()
-        return echo(environ, start_response)
-
-    def clients(address):
-        slow = Client(address)
-        slow.send(get())
-        entered.wait()
-        stopping, again = Client(address), Client(address)
-        assert stopping.ask(get("/stop")).code == 503
-        if in_a_hurry:
-            assert again.ask(get("/stop")).code == 503
-            with pytest.raises(ConnectionResetError):
-                slow.read()
-        else:
-            go_on.send()
-            assert slow.read().body == b"hello"
-        for client in (slow, stopping, again):
-            client.close()
-
-    listener = greenserve.listen(("127.0.0.1", 0))
-    thread = greenserve.spawn(clients, listener.getsockname())
-    with greenserve.Timeout(10):
-        wsgi.server(listener, app, log_output=False)
-        thread.wait()
 
 
 def test_a_server_that_was_never_started_stops_too():
