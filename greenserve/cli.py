@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from greenserve import demo
+from greenserve import demo, monkey
 from greenserve._kinds import Flag, Several
 from greenserve._version import __version__
 from greenserve.apps import AppError, load_app
@@ -69,6 +69,9 @@ def _run(argv: Sequence[str]) -> int:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
     _check_log_format(config)
+    if config.patch:
+        # Before the application and anything that it imports: an application that blocks the hub is the worst surprise.
+        monkey.patch_all()
     _enter_directory(config)
     if is_check:
         Server([], _load(config), log_output=False, **config.keywords_of("server"))

@@ -133,6 +133,14 @@ SETTINGS: dict[str, Setting] = {
             group=_APPLICATION,
         ),
         Setting(
+            "patch",
+            Flag(),
+            True,
+            "Make the standard library cooperative before APP is imported, so that an application that waits, for a "
+            "database or another server, does not keep the others from running. --no-patch leaves it as it is.",
+            group=_APPLICATION,
+        ),
+        Setting(
             "chdir",
             OrOff(Text("DIRECTORY", "a directory"), "none"),
             None,

@@ -201,6 +201,20 @@ def test_what_the_application_raises_is_logged_with_time_and_level(start: START)
     assert "RuntimeError: the app failed" in command.stderr
 
 
+@pytest.mark.parametrize(("args", "is_patched"), [([], True), (["--patch"], True), (["--no-patch"], False)])
+def test_the_standard_library_is_made_cooperative_unless_told_otherwise(
+    start: START, folder: Path, args: list[str], is_patched: bool
+) -> None:
+    (folder / "patched.py").write_text(
+        "from greenserve import monkey\n"
+        "IS_PATCHED = monkey.is_patched('time')\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [repr(IS_PATCHED).encode()]\n"
+    )
+    assert start("patched:app", *args).get("/") == repr(is_patched)
+
+
 def test_a_misspelt_variable_is_told_in_the_log(start: START) -> None:
     command = start("shop:app", env={**environment(), "GREENSERVE_BACKLOGS": "1"})
     assert "[WARNING] GREENSERVE_BACKLOGS in the environment is not a setting; did you mean GREENSERVE_BACKLOG?" in (
