@@ -75,7 +75,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.http.framing": "BodyKind Framing frame_request tokens",
     "greenserve.http.head": (
         "Fields Limits MAX_EMPTY_LINES RequestLine check_partial find_head_end is_token parse_field_line parse_fields "
-        "parse_request_line skip_empty_lines split_head take_head"
+        "parse_request_line parse_whole_line skip_empty_lines small_head_lines split_head take_head"
     ),
     "greenserve.http.memo": "Memo Memory",
     "greenserve.http.names": "HOP_BY_HOP REPEATED_IN_REQUESTS REPEATED_IN_RESPONSES SERVER_VARIABLES",
@@ -116,17 +116,21 @@ PUBLIC: dict[str, str] = {
     "greenserve.sync.semaphores": "BoundedSemaphore CappedSemaphore Semaphore Slots check_timeout",
     "greenserve.testing": "assert_no_switch serve wait_until_parked",
     "greenserve.wsgi": "HttpProtocol RequestTimedOut Server server",
-    "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Record",
-    "greenserve.wsgi.environ": "Environ add_unknown_length connection_environ request_environ server_environ",
+    "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Logger Record",
+    "greenserve.wsgi.environ": (
+        "Environ add_unknown_length connection_environ put_fields put_request_line request_environ server_environ"
+    ),
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
     "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
     "greenserve.wsgi.input": "Input RequestConnection",
+    "greenserve.wsgi.lasthead": "LastHead",
+    "greenserve.wsgi.progress": "bytes_not_taken",
     "greenserve.wsgi.protocol": "ClientGone HttpProtocol Next Phase RequestTimedOut",
     "greenserve.wsgi.proxies": "Origin Trust correct find_origin parse_forwarded",
     "greenserve.wsgi.proxyprotocol": "BadProxyHeader ProxyHeader parse_header read_header",
     "greenserve.wsgi.response": "Response",
-    "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp",
+    "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp as_bytes",
     "greenserve.wsgi.server": "Server server",
     "greenserve.wsgi.tls": "Handshaker",
 }
