@@ -1,4 +1,4 @@
-"""A WSGI server and networking library on greenlets: plain blocking code, tens of thousands of connections in one process.
+"""A WSGI server and networking library on greenlets: blocking code, tens of thousands of connections in one process.
 
 The map, each row resting on those above it:
 

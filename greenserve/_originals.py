@@ -17,7 +17,7 @@ import socket
 import time
 from _socket import socket as base_socket
 from _socket import socketpair as base_socketpair
-from _thread import RLock as allocate_rlock
+from _thread import RLock as allocate_rlock  # noqa: N813 - it is called like the function beside it
 from _thread import _local as thread_local
 from _thread import allocate_lock, get_ident, start_new_thread
 from types import ModuleType

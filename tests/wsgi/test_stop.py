@@ -9,7 +9,7 @@ import pytest
 
 import greenserve
 from greenserve.wsgi import Server
-from tests.wsgi.raw import Client, get, running
+from tests.wsgi.raw import get, running
 
 
 def echo(environ, start_response):
