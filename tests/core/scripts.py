@@ -21,7 +21,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     # On the line of the newline that scripts begin with, so that theirs keep their numbers.
     text = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + textwrap.dedent(script)
     if os.environ.get("GREENSERVE_SELECTOR") == "kqueue":
-        text = "import tests.core.kqueue\n" + text
+        text = "import tests.core.kqueue; " + text
     return subprocess.run(
         [sys.executable, "-X", "dev", "-c", text],
         cwd=ROOT,
