@@ -634,7 +634,7 @@ class HttpProtocol:
         self._not_taken = count
 
     def finish(self) -> None:
-        """Close the connection, unless the app has taken it over and still holds it."""
+        """Close the connection, one that the app has taken over too: with the app its use of it has ended."""
         self.forget()  # environ refers back to here
         if self.phase is not Phase.TAKEN:
             self.phase = Phase.CLOSING
