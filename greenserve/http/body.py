@@ -8,6 +8,7 @@ it never looks like a clean end.
 from __future__ import annotations
 
 import enum
+import io
 import re
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
@@ -83,13 +84,22 @@ class Body:
 
     def _gather(self, size: int | None, by_line: bool) -> bytes:
         left = None if size is None or size < 0 else size
-        pieces: list[bytes] = []
+        first = b""
+        whole: io.BytesIO | None = None  # all of it, once there is more than one piece
         try:
             while left is None or left > 0:
                 piece = self._take(MAX_PIECE if left is None else left, by_line)
                 if not piece:
                     break
-                pieces.append(piece)
+                if not first:
+                    first = piece
+                else:
+                    # Not a list of pieces: all of them, and then their sum, would be twice the memory, taken afresh
+                    # from the system for each large body.
+                    if whole is None:
+                        whole = io.BytesIO()
+                        whole.write(first)
+                    whole.write(piece)
                 if by_line and piece[-1] == _LF:
                     break
                 if left is not None:
@@ -97,12 +107,12 @@ class Body:
         except BaseException as exc:
             # A Timeout of the caller may come out of the source. What was taken before it is lost with
             # this call, so going on would hand out a body with a hole.
-            if pieces and self._failure is None:
+            if first and self._failure is None:
                 interrupted = BodyError("an earlier read of the body was interrupted")
                 # A copy: the traceback of the one that is raised leads back to here.
                 self._failure = type(exc)(*exc.args) if isinstance(exc, BadRequest) else interrupted
             raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return first if whole is None else whole.getvalue()
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is there, at least one byte and at most ``size``; ``b""`` at the end."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GreenSSLSocket", "wrap_ssl"]
 
+_RECORD = 16384  # bytes of the largest record
+
 # Bytes that are encrypted in one go: between two pieces others have their turn.
 _PIECE = 65536
 
@@ -58,13 +60,14 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
     # SSLSocket before GreenSocket: its calls of super() find the green methods, and it may itself be a subclass of
     # GreenSocket, where the module ssl was first imported after the patch.
 
-    __slots__ = ("_guard", "_pid", "_ready", "_torn", "_writing", "truncated")
+    __slots__ = ("_failure", "_guard", "_pid", "_ready", "_torn", "_writing", "truncated")
 
     _sslobj: Any  # OpenSSL's part; None before there is a connection, and once TLS has ended
     _guard: Any  # held during each call into OpenSSL; re-entrant, since a signal handler may close the socket
     _writing: Lock  # held by whoever sends, until the system has all of it
     _ready: bool  # the handshake is done
     _torn: bool  # a write was broken off, or the connection is aborted: nothing more can be sent
+    _failure: OSError | None  # what the next read is to raise, since the last one had something to return
     _pid: int  # the process that made it
     do_handshake_on_connect: bool
     suppress_ragged_eofs: bool
@@ -79,6 +82,7 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         self._writing = Lock()
         self._ready = False
         self._torn = False
+        self._failure = None
         self._pid = os.getpid()
         return self
 
@@ -164,10 +168,32 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         return data
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Put up to ``nbytes`` bytes, of one record, into ``buffer``. 0 at the end of the stream. May switch."""
+        """Put up to ``nbytes`` bytes into ``buffer``, its whole length for 0. 0 at the end of the stream. May switch.
+
+        Of several records at once only where the first one is as long as a record can be.
+        """
         if self._sslobj is None:
             return GreenSocket.recv_into(self, buffer, nbytes or 0, flags)
         count: int = self._read(flags, nbytes or 0, buffer)
+        if count == _RECORD and self._timeout != 0.0:
+            view = memoryview(buffer).cast("B")
+            return self._read_on(view[:nbytes] if nbytes else view)
+        return count
+
+    def _read_on(self, view: memoryview) -> int:
+        """Put what is here of the records behind a full one into the rest of ``view``. Never switches."""
+        count = more = _RECORD
+        try:
+            while more == _RECORD and len(view) - count >= _RECORD:
+                with self._guard:
+                    if self._sslobj is None:
+                        break
+                    more = self._sslobj.read(0, view[count:])
+                count += more
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as exc:
+            self._failure = exc
         return count
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
@@ -185,6 +211,9 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         if not self._ready:
             self.do_handshake()
         try:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
             return self._run("read", *args)
         except ssl.SSLEOFError:
             self.truncated = True

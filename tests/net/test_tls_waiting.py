@@ -110,6 +110,29 @@ def test_what_openssl_has_decrypted_already_counts_as_readable(pair):
     assert not server.wait_readable(0.01)
 
 
+def test_full_records_are_read_together_as_far_as_they_are_there(pair):
+    client, server = pair
+    client.sendall(BIG[:40_000])
+    buffer = bytearray(65536)
+    assert server.recv_into(buffer) == 40_000
+    assert buffer[:40_000] == BIG[:40_000]
+    client.sendall(BIG[:40_000])
+    assert [server.recv_into(buffer, 20_000), server.recv_into(buffer, 40_000)] == [16384, 40_000 - 16384]
+
+
+def test_what_came_before_a_failure_is_returned_first(version):
+    client, server = connected(version)
+    with client, server:
+        client.sendall(BIG[:16384])
+        assert server.wait_readable(DEADLINE)
+        client.abort()
+        buffer = bytearray(65536)
+        assert server.recv_into(buffer) == 16384
+        # ssl of Python 3.12 and before takes a reset for an end without a goodbye.
+        with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
+            server.recv_into(buffer)
+
+
 def test_waiting_to_be_readable_ends_when_bytes_come(pair):
     client, server = pair
     waiter = spawn(server.wait_readable)
