@@ -10,6 +10,7 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import partial
+from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
@@ -548,8 +549,15 @@ class HttpProtocol:
         return self._hijacked is not None
 
     def set_idle(self) -> None:
-        """``environ["eventlet.set_idle"]``: this connection may be closed by a stop without waiting for it."""
+        """``environ["eventlet.set_idle"]``: a stop hangs up on this connection at once, though its request runs."""
         self.server.set_idle(self)
+
+    def hang_up(self) -> None:
+        """Let the app see the end of the connection, and end by itself what it does. Not from its green thread."""
+        try:
+            self.conn.shutdown(SHUT_RDWR)
+        except OSError as exc:
+            log.debug("connection from %s ended: %s", self.address, exc)
 
     # Telling the app ----------------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class Server:
         self.failed = 0
         self.accepted = 0
         self.stopping = False
-        self._expendable: set[HttpProtocol] = set()  # a stop does not wait for these
+        self._expendable: dict[HttpProtocol, Response | None] = {}  # a stop hangs up on these, while they run
         self._pool = pool
         self._acceptors: list[GreenThread[None]] = []
         self._sweeper: GreenThread[None] | None = None
@@ -266,8 +266,9 @@ class Server:
         """Close the connections that wait for nothing, and return in how many seconds to look again."""
         again = _STOP_GRACE
         for protocol in list(self.connections):
-            if protocol in self._expendable:
-                self.connections.pop(protocol, None)
+            request = self._expendable.pop(protocol, None)
+            if request is not None and request is protocol.response:
+                protocol.hang_up()
             elif protocol.phase is Phase.IDLE:
                 quiet = now - protocol.idle_since
                 if quiet >= _STOP_GRACE:
@@ -334,7 +335,7 @@ class Server:
             protocol.handle()
         finally:
             self.connections.pop(protocol, None)
-            self._expendable.discard(protocol)
+            self._expendable.pop(protocol, None)
             self._room.wake()
             if self.stopping:
                 self._gone.wake_all()
@@ -393,8 +394,8 @@ class Server:
         thread.link(self._hooks.discard)
 
     def set_idle(self, protocol: HttpProtocol) -> None:
-        """Let a stop cut ``protocol`` off without waiting for it."""
-        self._expendable.add(protocol)
+        """Let a stop hang up on ``protocol`` at once, while the request runs that does now."""
+        self._expendable[protocol] = protocol.response
 
     def _sweep(self) -> None:
         """Look at every connection's deadline now and then: no wait of theirs pays for a timer."""

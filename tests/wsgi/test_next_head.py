@@ -9,8 +9,8 @@ from tests.wsgi.raw import Client, running
 
 TARGETS = ["/", "/a", "/a?b=c", "/%41", "*", "http://other/x", "/#", "other:443", "/" + "x" * 300]
 LINES = [
-    "Host: test", "Host: other", "host: test", "Host: test ", "Host: a b", "X-One: 1", "X-One: 2", "x-one: 1", "X_One: 3",
-    "X-Two:2", "Cookie: a=1", "Cookie: b=2", "Accept: */*", "Accept: text/html", "Connection: keep-alive",
+    "Host: test", "Host: other", "host: test", "Host: test ", "Host: a b", "X-One: 1", "X-One: 2", "x-one: 1",
+    "X_One: 3", "X-Two:2", "Cookie: a=1", "Cookie: b=2", "Accept: */*", "Accept: text/html", "Connection: keep-alive",
     "Connection: close", "Connection: Upgrade", "Upgrade: x", "Content-Length: 0", "Content-Length: 3",
     "Transfer-Encoding: chunked", "Expect: 100-continue", "Expect: cake", "X-Forwarded-For: 1.2.3.4",
     "X-Forwarded-Proto: https", "Forwarded: for=1.2.3.4", "Content-Type: text/x", "Content_Length: 3", "no colon",
@@ -60,7 +60,7 @@ def test_a_request_is_read_the_same_wherever_it_comes(heads, keep_underscores, t
         return [b"fine"]
 
     def ask(client: Client, head: bytes):
-        """What a request makes the server do: the app's environ, the answer's code, and what becomes of the connection."""
+        """What a request leads to: the app's environ, the answer's code, and what becomes of the connection."""
         seen.clear()
         client.send(head)
         if b"Content-Length: 3" in head or b"chunked" in head:

@@ -256,3 +256,24 @@ def test_an_acceptor_that_does_not_wait_when_the_stop_comes_does_not_wait_later(
             run.server.join()
         for client in clients:
             assert client.read().body == b"hello"
+
+
+def test_a_connection_that_its_app_calls_idle_is_hung_up_on():
+    ended = []
+
+    def app(environ, start_response):
+        sock = environ["gunicorn.socket"]
+        environ["eventlet.set_idle"]()
+        sock.sendall(b"go")
+        ended.append(sock.recv(1))
+        return []
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(get())
+        assert client.file.read(2) == b"go"
+        run.server.stop()
+        with greenserve.Timeout(5):
+            run.server.join()
+        assert ended == [b""]
+        assert client.read_rest() == b""
