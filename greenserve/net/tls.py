@@ -105,14 +105,13 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
 
     # Going through OpenSSL ------------------------------------------------------------------------------------------
 
-    def _run(self, step: str, *args: Any) -> Any:
+    def _run(self, deadline: float | None, step: str, *args: Any) -> Any:
         """Return what the method ``step`` of the SSL object returns, tried each time it can go on. May switch.
 
         Raises:
-            TimeoutError: It took longer than the timeout.
+            TimeoutError: The deadline is over.
             ssl.SSLWantReadError, ssl.SSLWantWriteError: The socket is non-blocking.
         """
-        deadline = None if self._timeout is None else monotonic() + self._timeout
         while True:
             try:
                 with self._guard:
@@ -130,11 +129,11 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
             if not wait(self._here(), None if deadline is None else deadline - monotonic()):
                 raise TimeoutError("timed out")
 
-    def _begin_writing(self) -> None:
+    def _await_turn(self) -> None:
         """Wait for the turn to write. May switch."""
-        if not self._writing.acquire(self._timeout != 0.0, self._timeout or None):
-            if self._timeout == 0.0:
-                raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "another green thread is writing")
+        if self._timeout == 0.0:
+            raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "another green thread is writing")
+        if not self._writing.acquire(timeout=self._timeout):
             raise TimeoutError("timed out")
 
     def do_handshake(self, block: bool = False) -> None:
@@ -148,10 +147,11 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         if block and timeout == 0.0:
             self._timeout = None
         try:
-            self._begin_writing()  # whoever else comes meanwhile waits here, and finds it done
+            if not self._writing.acquire(False):
+                self._await_turn()  # whoever comes meanwhile finds it done
             try:
                 if not self._ready:
-                    self._run("do_handshake")
+                    self._run(self._deadline(), "do_handshake")
                     self._ready = True
             finally:
                 self._writing.release()
@@ -214,7 +214,7 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            return self._run("read", *args)
+            return self._run(None if self._timeout is None else self._deadline(), "read", *args)
         except ssl.SSLEOFError:
             self.truncated = True
             if not self.suppress_ragged_eofs:
@@ -246,34 +246,38 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
             raise ValueError(f"flags don't go with TLS, and {flags:#x} was given")
         if not self._ready:
             self.do_handshake()
-        self._begin_writing()
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
+        if not size:
+            return 0
+        deadline = None if self._timeout is None else self._deadline()
+        writing = self._writing
+        if not writing.acquire(False):
+            self._await_turn()
         try:
-            if type(data) is bytes and len(data) <= _PIECE:
-                return self._write(data)
+            if size <= _PIECE:
+                return self._write(deadline, data)
             view = memoryview(data).cast("B")
             sent = 0
-            while sent < len(view):
+            while sent < size:
                 try:
-                    sent += self._write(view[sent : sent + _PIECE])
+                    sent += self._write(deadline, view[sent : sent + _PIECE])
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     if not sent:
                         raise
                     break
             return sent
         finally:
-            self._writing.release()
+            writing.release()
 
-    def _write(self, piece: bytes | memoryview) -> int:
+    def _write(self, deadline: float | None, piece: ReadableBuffer) -> int:
         """Send all of ``piece``. The caller has the turn to write. May switch."""
-        if not piece:
-            return 0
         if self._torn:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, "an earlier write was broken off in the middle of a record")
         self._burst += 1
         if self._burst > BURST:
             self._give_way()
         try:
-            sent: int = self._run("write", piece)
+            sent: int = self._run(deadline, "write", piece)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise  # non-blocking: the caller repeats it
         except BaseException:
@@ -289,10 +293,10 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         """Send all of ``data``. As `send`. May switch."""
-        view = memoryview(data).cast("B")
-        sent = 0
-        while sent < len(view):
-            sent += self.send(view[sent:] if sent else data, flags)
+        sent = self.send(data, flags)
+        size = memoryview(data).nbytes
+        while sent < size:
+            sent += self.send(memoryview(data).cast("B")[sent:])
 
     sendfile = GreenSocket.sendfile
 
@@ -339,9 +343,10 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
         """
         if self._sslobj is None:
             raise ValueError(f"No SSL wrapper around {self}")
-        self._begin_writing()
+        if not self._writing.acquire(False):
+            self._await_turn()
         try:
-            self._run("shutdown")
+            self._run(self._deadline(), "shutdown")
             self._sslobj = None
         finally:
             self._writing.release()
