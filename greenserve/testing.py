@@ -14,7 +14,7 @@ from typing import Any
 import greenlet
 
 from greenserve._originals import monotonic
-from greenserve.core.hub import get_hub
+from greenserve.core.hub import Hub, get_hub
 from greenserve.core.report import describe_parked, describe_place
 from greenserve.core.waiters import sleep
 from greenserve.net.listeners import listen
@@ -34,15 +34,22 @@ def wait_until_parked(timeout: float = 5.0) -> None:
     """
     hub = get_hub()
     deadline = monotonic() + timeout
-    while True:
-        sleep(0)
-        # What has become due or readable meanwhile is about to run.
-        hub.timers.move_due(monotonic(), hub.ready)
-        hub.poller.poll(0, hub.ready)
-        if not hub.ready:
-            return
+    sleep(0)
+    while _is_somebody_about_to_run(hub):
         if monotonic() > deadline:
             raise TimeoutError(f"green threads still run after {timeout} s\n{describe_parked(hub.greenlet)}")
+        sleep(0)
+
+
+def _is_somebody_about_to_run(hub: Hub) -> bool:
+    if hub.ready:
+        return True
+    due = hub.timers.next_deadline()
+    if due is not None and due <= monotonic():
+        return True
+    # Only looks: to wake them is the hub's, since a poll of ours beside its own would wake two for one event.
+    sources = hub.poller.sources
+    return any(fd in sources and sources[fd].is_awaited(events) for fd, events in hub.poller.backend.poll(0))
 
 
 @contextmanager

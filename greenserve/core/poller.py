@@ -227,6 +227,10 @@ class Source:
         self.writers: list[Handle] = []
         self.closed = False
 
+    def is_awaited(self, events: int) -> bool:
+        """Whether somebody waits for any of ``events``, as a backend reports them."""
+        return bool((events & _NOT_WRITE and self.readers) or (events & _NOT_READ and self.writers))
+
     def take_waiters(self) -> list[Handle]:
         """Take everybody out who waits, in either direction. In the hub's own OS thread."""
         waiting = self.readers + self.writers

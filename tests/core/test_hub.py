@@ -124,8 +124,8 @@ def test_who_sleeps_nearly_for_ever_disturbs_nobody() -> None:
 
         signal.signal(signal.SIGALRM, wake)
         for seconds in (3e6, 1e12, float("inf")):
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
                 sleep(seconds)
             except OSError as exc:
                 print(exc)

@@ -107,8 +107,8 @@ def test_what_a_handler_raises_is_raised_in_main_where_it_is_parked_and_the_othe
             def handler(*args):
                 raise exception("from the handler")
             signal.signal(signal.SIGALRM, handler)
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
                 sleep(60)
             except exception as exc:
                 print(type(exc).__name__, exc)
@@ -136,8 +136,8 @@ def test_ctrl_c_reaches_main_where_it_is_parked_and_main_can_go_on() -> None:
         queue = WaitQueue()
         thread = spawn(other)
         for _ in range(5):
-            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
                 sleep(60)
             except KeyboardInterrupt:
                 print("KeyboardInterrupt")
@@ -228,10 +228,11 @@ def test_a_handler_that_blocks_inside_the_poll_gets_an_error_that_says_what_to_d
         from greenserve.errors import HubError
 
         signal.signal(signal.SIGALRM, lambda *args: sleep(1))
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)  # again, should the first come before the poll
             sleep(60)
         except HubError as exc:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             print(exc)
     """) == [BLOCKED]
 
@@ -305,8 +306,8 @@ def test_asyncio_gets_its_signals_in_a_program_that_has_a_hub() -> None:
             raise OSError("the hub got it")
 
         signal.signal(signal.SIGUSR1, handler)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         try:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             sleep(60)
         except OSError as exc:
             print(exc)

@@ -16,6 +16,7 @@ from greenlet import getcurrent
 
 import greenserve.core
 from greenserve.core import GreenletExit, Hub, Timeout, get_hub, sleep, spawn
+from greenserve.core.timers import Handle
 from greenserve.core.waiters import NativeWaiter, Waiter, WaitQueue, new_waiter, wait_readable, wait_writable
 from greenserve.errors import HubError
 from greenserve.testing import assert_no_switch, wait_until_parked
@@ -398,22 +399,27 @@ def test_a_switch_that_was_meant_for_another_wait_does_not_end_this_one(
 ) -> None:
     _, writer = pipe
     queue, source = WaitQueue(), hub.poller.source(pipe[0])
-    ended: list[float] = []
+    order: list[str] = []
 
-    def park() -> None:
-        WAITS[wait](queue, source)
-        ended.append(time.monotonic())
+    def park() -> Any:
+        result = WAITS[wait](queue, source)
+        order.append("ended")
+        return result
+
+    def stray_switch() -> None:
+        thread.switch()
+        order.append("switched")
 
     thread = spawn(park)
     sleep(0)
-    if wait != "sleep(0)":  # that is over in the next round
-        hub.call_soon(thread.switch)
+    if wait != "sleep(0)":  # that one ends in the next round anyway
+        hub.ready.appendleft(Handle(stray_switch))
         sleep(0)
-        sleep(0)
-        assert ended == []
+        assert order == ["switched"]
     os.write(writer, b"x")
     queue.wake()
     thread.wait(5)
+    assert order[-1] == "ended"
     hub.close_source(source)
 
 
