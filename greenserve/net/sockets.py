@@ -274,15 +274,15 @@ class GreenSocket(ParkingSocket):
             raise ValueError("non-blocking sockets are not supported")
         sent = 0
         try:
-            for part in self._send_file_parts(file, offset, count):
+            for part in self.send_file_parts(file, offset, count):
                 sent += part
         finally:
             if sent and hasattr(file, "seek"):
                 file.seek(offset + sent)
         return sent
 
-    def _send_file_parts(self, file: Any, offset: int, count: int | None) -> Iterator[int]:
-        """Send, and yield how many bytes each step has sent. May switch."""
+    def send_file_parts(self, file: Any, offset: int, count: int | None) -> Iterator[int]:
+        """As `sendfile`, yielding how many bytes each step has sent. The file may stand anywhere then. May switch."""
         fd = _regular_fd(file)
         sent = 0
         if fd is not None:

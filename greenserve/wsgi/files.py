@@ -43,18 +43,17 @@ class FileWrapper:
         if close is not None:
             close()
 
-    def system_file(self) -> tuple[int, int, int] | None:
-        """(fd, offset, bytes to the end) if it is a regular file that the system can send by itself, else None."""
+    def system_file(self) -> tuple[int, int] | None:
+        """(offset, bytes to the end) if it is a regular file that the system can send by itself, else None."""
         file = self.file
         # Only where fileno and the bytes that read() gives are the same thing: not a GzipFile, not a text file.
         if not isinstance(file, (io.BufferedReader, io.BufferedRandom, io.FileIO)):
             return None
         try:
-            fd = file.fileno()
-            info = os.fstat(fd)
+            info = os.fstat(file.fileno())
             offset = file.tell()
         except (OSError, ValueError):
             return None
         if not stat.S_ISREG(info.st_mode):
             return None
-        return fd, offset, max(0, info.st_size - offset)
+        return offset, max(0, info.st_size - offset)

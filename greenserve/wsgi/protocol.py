@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -62,6 +63,9 @@ _MAX_DRAIN = 65536
 # A refused client may still be sending. While it does, it gets as long as for a head to stop and read the answer, and
 # this long once it pauses: a close with bytes unread makes the system throw the answer away (RFC 9112 section 9.6).
 _LINGER_SECONDS = 2.0
+
+# What goes wrong with a file, and not with the connection that it is sent to.
+_BAD_FILE = frozenset({errno.EIO, errno.ESTALE})
 
 _PIECE = 65536  # bytes sent before the write deadline is set anew
 
@@ -457,18 +461,18 @@ class HttpProtocol:
             self.send(head, now)
             self.send(body, now)
 
-    def send_from_file(self, fd: int, offset: int, count: int) -> int:
+    def send_from_file(self, file: Any, offset: int, count: int) -> int:
         """Let the system send ``count`` bytes of a regular file, and return how many there were. May switch."""
         sent = 0
         timeout = self.server.write_timeout
+        self.deadline = monotonic() + timeout
         try:
-            while sent < count:
-                self.deadline = monotonic() + timeout
-                part = self.conn.sendfile_some(fd, offset + sent, count - sent)
-                if not part:
-                    break  # the file has become shorter
+            for part in self.conn.send_file_parts(file, offset, count):
                 sent += part
+                self.deadline = monotonic() + timeout
         except OSError as exc:
+            if exc.errno in _BAD_FILE:
+                raise
             raise ClientGone(str(exc)) from exc
         except Expired as exc:
             raise ClientGone(f"the client took nothing for {timeout} s") from exc

@@ -145,12 +145,12 @@ class Response(Run):
         self.ended = True
 
     def send_file(self, wrapper: FileWrapper) -> bool:
-        """Let the system send a regular file. False, with nothing sent, when that can't be done. May switch."""
+        """Send a regular file, by the system if it is large. False, with nothing sent, if it is none. May switch."""
         protocol = self._protocol
         found = wrapper.system_file()
         if found is None or self.head_sent or not protocol.can_sendfile:
             return False
-        fd, offset, count = found
+        offset, count = found
         answer = self.head
         if answer is None or not answer.has_content or protocol.method == "HEAD":
             return False
@@ -158,10 +158,11 @@ class Response(Run):
         if length is not None:
             count = min(count, length)
         if count < _MIN_SENDFILE:
-            return False
+            self.finish(wrapper.file.read(count))
+            return True
         now = monotonic()
         protocol.send(self._make_head(count, now), now)
-        sent = protocol.send_from_file(fd, offset, count)
+        sent = protocol.send_from_file(wrapper.file, offset, count)
         self.sent += sent
         self._left -= sent
         self.finish(b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -11,6 +12,7 @@ from contextlib import closing
 import pytest
 
 import greenserve
+from greenserve.wsgi import HttpProtocol
 from tests.wsgi.raw import get, running
 
 SIZES = [0, 1, 16383, 16384, 1_000_000]
@@ -237,3 +239,48 @@ def test_a_wrapper_may_stand_under_middleware_that_iterates(path):
     expected = b"".join(content(100_000)[start : start + 1000][::-1] for start in range(0, 100_000, 1000))
     with running(app) as run:
         assert run.ask(get()).body == expected
+
+
+class NoSendfile(greenserve.GreenSocket):
+    """On a system, or for a file, where the system can't send files by itself."""
+
+    __slots__ = ("number",)
+
+    def sendfile_some(self, fd, offset, count):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EIO])
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "70000")]])
+def test_what_the_system_can_not_send_is_read_and_a_bad_disk_is_no_clients_fault(path, headers, number, caplog):
+    path.write_bytes(b"head" + content(100_000))
+
+    class Mine(HttpProtocol):
+        def use(self, conn):
+            sock = NoSendfile(fileno=conn.detach())
+            sock.number = number
+            super().use(sock)
+
+    def open_file():
+        file = path.open("rb")
+        file.seek(4)
+        return file
+
+    with running(wrapping(open_file, headers), protocol=Mine) as run:
+        client = run.connect()
+        if number == errno.EIO:
+            client.send(get())
+            with pytest.raises((EOFError, ConnectionResetError)):
+                client.read()
+        else:
+            expected = content(100_000)[:70_000] if headers else content(100_000)
+            assert [client.ask(get()).body for _ in range(2)] == [expected] * 2
+    failures = [record.exc_info[1].errno for record in caplog.records if record.exc_info]
+    assert failures == ([errno.EIO] if number == errno.EIO else [])
+
+
+def test_a_file_of_any_size_comes_with_its_length(path):
+    for size in SIZES:
+        path.write_bytes(content(size))
+        with running(wrapping(lambda: path.open("rb"))) as run:
+            assert run.ask(get()).fields["content-length"] == str(size)
