@@ -498,7 +498,7 @@ class HttpProtocol:
         """How many bytes of a streamed answer to collect before they are sent; 0 sends each block at once."""
         size = self.server.minimum_chunk_size
         response = self.response
-        return size if response is None else response.environ.get("eventlet.minimum_write_chunk_size", size)
+        return size if response is None else int(response.environ.get("eventlet.minimum_write_chunk_size", size))
 
     def describe_request(self) -> str:
         """The request line, for a log."""

@@ -319,7 +319,12 @@ class Server:
                 self.stop()  # if it was not one that closed them: there is nothing left to serve
 
     def _admit(self, conn: GreenSocket, address: Any) -> None:
-        protocol = self.protocol(conn, address, self)
+        try:
+            protocol = self.protocol(conn, address, self)
+        except Exception as exc:  # noqa: BLE001 - a subclass's own: the failure of one connection, not of the server
+            log.error("can't serve a connection from %s", address, exc_info=exc)
+            conn.close()
+            return
         self.accepted += 1
         if self._pool is None:
             self.connections[protocol] = spawn_n(self._serve, protocol)
@@ -494,7 +499,7 @@ def server(
     minimum_chunk_size: int | None = None,
     log_x_forwarded_for: bool = False,
     custom_pool: Any = None,
-    keepalive: bool | float = True,
+    keepalive: bool | float | None = True,
     log_output: bool = True,
     log_format: str | None = None,
     url_length_limit: int | None = None,
@@ -533,7 +538,7 @@ def server(
     if max_size is not None:
         settings["max_size"] = max_size
     if keepalive is not True:
-        settings["keep_alive"] = float(keepalive)
+        settings["keep_alive"] = float(keepalive or 0)
     if url_length_limit is not None:
         settings["limit_request_line"] = url_length_limit
     if socket_timeout is not None:

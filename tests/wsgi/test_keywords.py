@@ -78,6 +78,21 @@ def test_a_subclass_of_the_protocol_handles_the_connections():
     assert len(set(handled)) == 1
 
 
+def test_a_protocol_that_can_not_be_made_fails_for_its_connection_alone(caplog):
+    class Mine(HttpProtocol):
+        def __init__(self, *args):
+            made.append(self)
+            if len(made) == 1:
+                raise ValueError("the first one")
+            super().__init__(*args)
+
+    made = []
+    with serving(hello, protocol=Mine) as run:
+        assert run.connect().is_closed()
+        assert run.ask(get()).body == b"Hello"
+    assert "the first one" in caplog.text
+
+
 def test_server_event_gets_the_server_before_it_serves():
     event = greenserve.Event()
     thread = greenserve.spawn(wsgi.server, greenserve.listen(("127.0.0.1", 0)), hello, server_event=event)
@@ -97,6 +112,7 @@ def test_server_event_gets_the_server_before_it_serves():
         ({"minimum_chunk_size": 5}, {}, [b"aaaabbbb", b"ccccd"]),
         ({"minimum_chunk_size": 4096}, {}, [b"aaaabbbbccccd"]),
         ({}, {"eventlet.minimum_write_chunk_size": 5}, [b"aaaabbbb", b"ccccd"]),
+        ({}, {"eventlet.minimum_write_chunk_size": "5"}, [b"aaaabbbb", b"ccccd"]),
         ({"minimum_chunk_size": 4096}, {"eventlet.minimum_write_chunk_size": 1}, [b"aaaa", b"bbbb", b"cccc", b"d"]),
     ],
 )

@@ -222,7 +222,7 @@ def test_a_client_that_has_said_its_last_word_still_gets_its_answers():
         assert client.is_closed()
 
 
-@pytest.mark.parametrize("keepalive", [False, 0])
+@pytest.mark.parametrize("keepalive", [False, 0, None])
 def test_without_keep_alive_each_connection_serves_one_request(keepalive):
     with serving(ignore, keepalive=keepalive) as run:
         client = run.connect()
