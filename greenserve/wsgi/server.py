@@ -321,7 +321,7 @@ class Server:
     def _admit(self, conn: GreenSocket, address: Any) -> None:
         try:
             protocol = self.protocol(conn, address, self)
-        except Exception as exc:  # noqa: BLE001 - a subclass's own: the failure of one connection, not of the server
+        except Exception as exc:  # of a subclass: the failure of one connection, not of the server
             log.error("can't serve a connection from %s", address, exc_info=exc)
             conn.close()
             return

@@ -90,10 +90,14 @@ def test_a_server_whose_green_thread_is_killed_or_times_out_stops_gracefully():
 def test_a_server_whose_listener_is_closed_returns():
     listener = greenserve.listen(("127.0.0.1", 0))
     client_address = listener.getsockname()
-    thread = greenserve.spawn(wsgi.server, listener, echo)
+    started = greenserve.Event()
+    thread = greenserve.spawn(wsgi.server, listener, echo, server_event=started)
+    server = started.wait()
     client = Client(client_address)
     assert client.ask(get()).body == b"hello"
     listener.close()
+    while not server.stopping:
+        greenserve.sleep(0)
     assert client.ask(get()).fields["connection"] == "close"
     with greenserve.Timeout(5):
         thread.wait()
