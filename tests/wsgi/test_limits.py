@@ -222,8 +222,6 @@ def test_nothing_of_a_connection_is_left_for_the_collector(caplog):
             all_ended(run)
             mine = [each for each in gc.get_objects() if issubclass(type(each), HttpProtocol)]
             found = [each for each in mine if each.server is run.server]
-                each for each in gc.get_objects() if issubclass(type(each), HttpProtocol) and each.server is run.server
-            ]
         finally:
             gc.enable()
         assert found == []
