@@ -7,11 +7,11 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import connections, hostile, http, primitives
+from benchmarks import connections, hostile, http, primitives, tls
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import raise_file_limit
 
-BENCHMARKS = {"http": http, "primitives": primitives, "connections": connections, "hostile": hostile}
+BENCHMARKS = {"http": http, "primitives": primitives, "connections": connections, "hostile": hostile, "tls": tls}
 
 
 def main(arguments: list[str] | None = None) -> int:

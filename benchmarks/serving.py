@@ -80,13 +80,16 @@ def count_errors(log: str) -> int:
 
 
 @contextlib.contextmanager
-def serving(server: Server, app: str, *, files: int | None = None) -> Iterator[RunningServer]:
+def serving(
+    server: Server, app: str, *, files: int | None = None, certfile: str | None = None
+) -> Iterator[RunningServer]:
     """Run ``server`` with ``app`` on the server core while the context lasts.
 
     Args:
         server: The row of the catalogue.
         app: The name of one of ``benchmarks.apps``.
         files: The server's limit of open files, where it is to be lower than ours.
+        certfile: A PEM file with key and certificate: the server, one of the green ones, speaks TLS.
 
     Raises:
         BenchmarkError: It ended, or accepted no connection within ``START_TIMEOUT`` seconds. The end of its log is in
@@ -94,6 +97,8 @@ def serving(server: Server, app: str, *, files: int | None = None) -> Iterator[R
     """
     port = _free_port()
     command = [sys.executable, "-m", f"benchmarks.servers.{server.program}", "127.0.0.1", str(port), app]
+    if certfile is not None:
+        command += ["--certfile", certfile]
     with tempfile.TemporaryFile() as log:
         process = processes.start_pinned(
             command, SERVER_CORE, files=files, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

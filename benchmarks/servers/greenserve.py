@@ -8,12 +8,16 @@ from benchmarks import apps
 from benchmarks.servers import program
 
 
-def serve(host: str, port: int, app: str) -> None:
+def serve(host: str, port: int, app: str, certfile: str | None) -> None:
     listener = greenserve.listen((host, port), backlog=program.BACKLOG)
     greenserve.wsgi.server(
-        listener, apps.load(app, greenserve.sleep), log_output=False, max_size=program.most_connections()
+        listener,
+        apps.load(app, greenserve.sleep),
+        log_output=False,
+        max_size=program.most_connections(),
+        certfile=certfile,
     )
 
 
 if __name__ == "__main__":
-    program.run(serve)
+    program.run_with_tls(serve)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from benchmarks.apps import APPS
 
-__all__ = ["BACKLOG", "most_connections", "run"]
+__all__ = ["BACKLOG", "most_connections", "run", "run_with_tls"]
 
 BACKLOG = 2048
 
@@ -21,10 +21,27 @@ def most_connections() -> int:
 
 def run(serve: Callable[[str, int, str], object]) -> None:
     """Call ``serve(host, port, app)`` with the program's arguments; it returns when the server has stopped."""
+    options = _begin(_parser())
+    serve(options.host, options.port, options.app)
+
+
+def run_with_tls(serve: Callable[[str, int, str, str | None], object]) -> None:
+    """As `run`, with a fourth argument: a PEM file with key and certificate if the server is to speak TLS, or None."""
+    parser = _parser()
+    parser.add_argument("--certfile")
+    options = _begin(parser)
+    serve(options.host, options.port, options.app, options.certfile)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("app", choices=APPS)
+    return parser
+
+
+def _begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    serve(options.host, options.port, options.app)
+    return options
