@@ -48,8 +48,8 @@ _POLL_INTERVAL = 0.0005
 # The system's own limit is 24 days for some selectors. Whoever sleeps longer costs one idle round a day.
 _LONGEST_POLL = 86400.0
 
-# Before a deadlock is reported, others get this long, in seconds: a native thread that was started a moment ago has
-# run no Python yet, and nothing tells of it.
+# Whether there is a deadlock is asked once nothing has come for so long, in seconds: the answer costs more than a poll,
+# and a native thread that was started a moment ago has run no Python yet, so that nothing tells of it.
 _DEADLOCK_GRACE = 0.05
 
 # Those of the hub's own attribute, and of the call that asks.
@@ -183,16 +183,21 @@ class Hub:
         heap = timers.heap
         poller = self.poller
         next_poll = 0.0
+        quiet = False  # nothing came for a moment, though nothing was left to come by itself
         while not self.closed:
-            # Only what is there now: what these add waits for the next round, after the poll.
-            for _ in range(len(ready)):
-                # Not popleft: a signal handler may raise after any call, and what was taken out would be lost.
-                handle = ready[0]
-                fire = handle.fire
-                del ready[0]
-                if fire is not None:
-                    handle.fire = None  # before it runs: whoever waits for it sees that it need not park
-                    fire()
+            if ready:
+                # Only what is there now: what these add waits for the next round, after the poll.
+                last = ready[-1]
+                while ready:
+                    # Not popleft: a signal handler may raise after any call, and what was taken out would be lost.
+                    handle = ready[0]
+                    fire = handle.fire
+                    del ready[0]
+                    if fire is not None:
+                        handle.fire = None  # before it runs: whoever waits for it sees that it need not park
+                        fire()
+                    if handle is last:
+                        break
             if ready or heap:
                 self.now = now = monotonic()
                 if heap:
@@ -207,25 +212,23 @@ class Hub:
                 timeout = None if deadline is None else min(max(0.0, deadline - now), _LONGEST_POLL)
             else:
                 timeout = None
-            if timeout is None and not self._can_be_woken():
-                self._poll(_DEADLOCK_GRACE)
-                if ready or heap or self._can_be_woken():
-                    continue
-                raise DeadlockError(
-                    "nothing is left that could wake the main greenlet: no timer, no fd, no other thread.\n"
-                    + describe_parked(self.greenlet)
-                )
-            self._poll(timeout)
-            self.now = monotonic()
-            next_poll = self.now + _POLL_INTERVAL
-
-    def _poll(self, timeout: float | None) -> None:
-        self._polling = True
-        try:
-            # Looking again after saying so is what makes schedule() safe from other threads.
-            self.poller.poll(0 if self.ready else timeout, self.ready)
-        finally:
-            self._polling = False
+            if timeout is None:
+                if not quiet:
+                    timeout = _DEADLOCK_GRACE
+                elif not self._can_be_woken():
+                    raise DeadlockError(
+                        "nothing is left that could wake the main greenlet: no timer, no fd, no other thread.\n"
+                        + describe_parked(self.greenlet)
+                    )
+            self._polling = True
+            try:
+                # Looking again after saying so is what makes schedule() safe from other threads.
+                poller.poll(0 if ready else timeout, ready)
+            finally:
+                self._polling = False
+            quiet = not ready and timeout is _DEADLOCK_GRACE
+            self.now = now = monotonic()
+            next_poll = now + _POLL_INTERVAL
 
     def _handle_error(self, exc: BaseException) -> None:
         if not self.closed and not self._wake_source.readers:

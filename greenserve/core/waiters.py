@@ -273,21 +273,19 @@ def sleep(seconds: float = 0) -> None:
     handle = _new(Handle)
     handle.fire = current.switch
     del current  # as in wait_in
-    if seconds > 0:
-        hub.timers.add(monotonic() + seconds, handle)
+    if seconds == 0 or seconds < 0:
+        hub.ready.append(handle)
         try:
             while handle.fire is not None:
                 hub.switch()
         except BaseException:
-            hub.timers.cancel(handle)
+            handle.fire = None
             raise
         return
-    if seconds != seconds:  # noqa: PLR0124 - math.isnan costs a call
-        raise ValueError("sleep for NaN seconds")
-    hub.ready.append(handle)
+    hub.timers.add(monotonic() + seconds, handle)
     try:
         while handle.fire is not None:
             hub.switch()
     except BaseException:
-        handle.fire = None
+        hub.timers.cancel(handle)
         raise

@@ -21,8 +21,8 @@ from greenlet import getcurrent
 
 from greenserve._originals import allocate_rlock, base_socket, monotonic, poll_type, socket_type
 from greenserve.core.hub import Hub, get_hub, thread_state
-from greenserve.core.poller import READ, Source
-from greenserve.core.waiters import sleep, wait_in, wait_readable, wait_writable
+from greenserve.core.poller import READ, WRITE, Source
+from greenserve.core.waiters import sleep, wait_in
 from greenserve.errors import ClosedWhileWaiting
 
 __all__ = ["BURST", "ParkingSocket"]
@@ -120,14 +120,15 @@ class ParkingSocket(socket_type):
         """
         if timeout is not None and timeout <= 0:
             return _is_ready(self.fileno(), POLLIN)
-        source = self._here()
-        return wait_in(thread_state.hub, source, source.readers, READ, timeout)
+        hub, source = self._here()
+        return wait_in(hub, source, source.readers, READ, timeout)
 
     def wait_writable(self, timeout: float | None = None) -> bool:
         """Park until something can be sent. As `wait_readable`. May switch, unless ``timeout`` is 0."""
         if timeout is not None and timeout <= 0:
             return _is_ready(self.fileno(), POLLOUT)
-        return wait_writable(self._here(), timeout)
+        hub, source = self._here()
+        return wait_in(hub, source, source.writers, WRITE, timeout)
 
     def interrupt(self, exc: BaseException) -> None:
         """Raise ``exc`` in the green threads of this OS thread that wait on it now, if there are any."""
@@ -141,11 +142,17 @@ class ParkingSocket(socket_type):
     def _deadline(self) -> float | None:
         return None if self._timeout is None else monotonic() + self._timeout
 
+    def _park(self, direction: int, deadline: float | None) -> None:
+        """Wait until it is ready for ``direction``, or raise TimeoutError at the deadline. May switch."""
+        hub, source = self._here()
+        queue = source.readers if direction == READ else source.writers
+        if not wait_in(hub, source, queue, direction, None if deadline is None else deadline - monotonic()):
+            raise TimeoutError("timed out")
+
     def _when_readable(self, deadline: float | None, call: Callable[..., T], *args: Any) -> T:
         """Return ``call(self, *args)``, tried each time there is something to read. May switch."""
         while True:
-            if not wait_readable(self._here(), None if deadline is None else deadline - monotonic()):
-                raise TimeoutError("timed out")
+            self._park(READ, deadline)
             try:
                 return call(self, *args)
             except BlockingIOError:
@@ -154,8 +161,7 @@ class ParkingSocket(socket_type):
     def _when_writable(self, deadline: float | None, call: Callable[..., T], *args: Any) -> T:
         """Return ``call(self, *args)``, tried each time something can be sent. May switch."""
         while True:
-            if not wait_writable(self._here(), None if deadline is None else deadline - monotonic()):
-                raise TimeoutError("timed out")
+            self._park(WRITE, deadline)
             try:
                 return call(self, *args)
             except BlockingIOError:
@@ -175,17 +181,17 @@ class ParkingSocket(socket_type):
 
     # Hubs -----------------------------------------------------------------------------------------------------------
 
-    def _here(self) -> Source:
-        """Its place in the poller of the OS thread that runs."""
+    def _here(self) -> tuple[Hub, Source]:
+        """The hub of the OS thread that runs, and its place in that hub's poller."""
         try:
             hub = thread_state.hub
         except AttributeError:
             hub = get_hub()
         if self._hub is hub:
-            source = cast(Source, self._source)
+            source: Any = self._source
             if not source.closed:
-                return source
-        return self._meet(hub)
+                return hub, source
+        return hub, self._meet(hub)
 
     def _meet(self, hub: Hub) -> Source:
         with self._meeting:

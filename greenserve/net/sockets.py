@@ -24,7 +24,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from greenserve._originals import base_socket, base_socketpair, monotonic
-from greenserve.core.waiters import sleep, wait_writable
+from greenserve.core.poller import READ
+from greenserve.core.waiters import sleep
 from greenserve.net.parking import BURST, ParkingSocket
 from greenserve.net.resolver import resolve_address
 
@@ -89,22 +90,29 @@ class GreenSocket(ParkingSocket):
         self._burst += 1
         if self._burst > BURST:
             self._give_way()
-        if flags & MSG_WAITALL and self._timeout is None:
+        if flags and flags & MSG_WAITALL and self._timeout is None:
             buffer = bytearray(bufsize)
             return bytes(buffer[: self._recv_all(memoryview(buffer), flags)])
         try:
             return _recv(self, bufsize, flags)
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & MSG_DONTWAIT:
+            timeout = self._timeout
+            if timeout == 0.0 or flags & MSG_DONTWAIT:
                 raise
-        return self._when_readable(self._deadline(), _recv, bufsize, flags)
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:  # `_when_readable`, written out: its way of passing arguments on is a twentieth of a round trip
+            self._park(READ, deadline)
+            try:
+                return _recv(self, bufsize, flags)
+            except BlockingIOError:
+                continue
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """Put up to ``nbytes`` bytes into ``buffer``, its whole length for 0. It returns 0 at the end. May switch."""
         self._burst += 1
         if self._burst > BURST:
             self._give_way()
-        if flags & MSG_WAITALL and self._timeout is None:
+        if flags and flags & MSG_WAITALL and self._timeout is None:
             view = memoryview(buffer).cast("B")
             return self._recv_all(view[:nbytes] if nbytes else view, flags)
         try:
@@ -352,7 +360,7 @@ class GreenSocket(ParkingSocket):
         while self._timeout != 0.0:
             left = None if deadline is None else deadline - monotonic()
             if error in _IN_PROGRESS:
-                if not wait_writable(self._here(), left):
+                if not self.wait_writable(left):
                     return errno.EAGAIN
                 error = self.getsockopt(SOL_SOCKET, SO_ERROR)
                 if error:

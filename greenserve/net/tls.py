@@ -28,8 +28,8 @@ import ssl
 from socket import SHUT_RD, SO_ACCEPTCONN, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 
-from greenserve._originals import allocate_rlock, base_socket, monotonic, socket_type
-from greenserve.core.waiters import wait_readable, wait_writable
+from greenserve._originals import allocate_rlock, base_socket, socket_type
+from greenserve.core.poller import READ, WRITE
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.net.contexts import client_context, server_context, set_version
 from greenserve.net.parking import BURST
@@ -121,13 +121,12 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):  # type: ignore[misc]  # SSLSo
             except ssl.SSLWantReadError:
                 if self._timeout == 0.0:
                     raise
-                wait = wait_readable
+                direction = READ
             except ssl.SSLWantWriteError:
                 if self._timeout == 0.0:
                     raise
-                wait = wait_writable
-            if not wait(self._here(), None if deadline is None else deadline - monotonic()):
-                raise TimeoutError("timed out")
+                direction = WRITE
+            self._park(direction, deadline)
 
     def _await_turn(self) -> None:
         """Wait for the turn to write. May switch."""

@@ -30,7 +30,10 @@ class LightQueue(Generic[T]):
             waits until a getter has come for the item.
     """
 
-    __slots__ = ("__weakref__", "_add", "_items", "_maxsize", "_pop", "_slots")
+    __slots__ = ("__weakref__", "_add", "_items", "_maxsize", "_pop", "_slots", "_unfinished")
+
+    # One for each item that somebody still has to call done, so that a count is one atomic step; None counts nothing.
+    _unfinished: list[None] | None
 
     def __init__(self, maxsize: int | None = None) -> None:
         if maxsize is not None and maxsize < 0:
@@ -39,6 +42,7 @@ class LightQueue(Generic[T]):
         self._items = Semaphore(0)
         self._slots = None if maxsize is None else Slots(maxsize)
         self._add, self._pop = self._make_container()
+        self._unfinished = None
 
     def _make_container(self) -> tuple[Callable[[T], Any], Callable[[], T]]:
         """Return what adds an item and what takes the next one out. Either is one step for other OS threads."""
@@ -70,6 +74,8 @@ class LightQueue(Generic[T]):
             if slots is not None:
                 slots.release()
             raise
+        if self._unfinished is not None:
+            self._unfinished.append(None)  # atomic: list.append
         items = self._items
         if items._queue:
             items.release()
@@ -175,17 +181,14 @@ class LightQueue(Generic[T]):
 class Queue(LightQueue[T]):
     """A `LightQueue` that knows which items are still being worked on."""
 
-    __slots__ = ("_joiners", "_store", "_unfinished")
+    __slots__ = ("_joiners",)
+
+    _unfinished: list[None]
 
     def __init__(self, maxsize: int | None = None) -> None:
         super().__init__(maxsize)
-        self._unfinished: list[None] = []  # one for each item, so that a count is one atomic step
+        self._unfinished = []
         self._joiners = WaitQueue()
-        self._store, self._add = self._add, self._add_unfinished
-
-    def _add_unfinished(self, item: T) -> None:
-        self._store(item)
-        self._unfinished.append(None)  # atomic: list.append
 
     @property
     def unfinished_tasks(self) -> int:

@@ -259,6 +259,16 @@ def test_asking_for_a_source_again_keeps_those_who_wait_on_it(
         poller.forget(source)
 
 
+def test_asking_for_a_source_again_keeps_those_who_wait_for_more_than_a_hang_up_brings(poller: Poller) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        readers = [wait(poller, poller.source(ours.fileno()), READ) for _ in range(2)]
+        source = poller.source(ours.fileno())
+        theirs.close()
+        assert [poll(poller) for _ in range(2)] == [[reader] for reader in readers]
+        poller.forget(source)
+
+
 def test_asking_for_a_source_whose_bytes_nobody_waits_for_does_not_spin(
     poller: Poller, backend: CountingBackend, pipe: tuple[int, int]
 ) -> None:
@@ -308,7 +318,7 @@ def test_an_fd_taken_out_by_another_os_thread_a_moment_ago_costs_no_new_start(
     def poll_and_be_overtaken(timeout: float | None) -> list[tuple[int, int]]:
         reported = original(timeout)
         for fd, _ in reported:
-            poller.source(fd).close()
+            poller.sources[fd].close()
         return reported
 
     backend.poll = poll_and_be_overtaken  # type: ignore[method-assign]  # between the system's answer and ours
@@ -357,8 +367,11 @@ def test_who_waits_is_never_in_no_queue_at_all(poller: Poller, pipe: tuple[int, 
         pass
 
     class InterruptedDeque(deque[Handle]):
+        interrupted_before = True
+
         def append(self, handle: Handle) -> None:
-            super().append(handle)
+            if not self.interrupted_before:
+                super().append(handle)
             raise Interrupted
 
     reader, writer = pipe
@@ -366,9 +379,11 @@ def test_who_waits_is_never_in_no_queue_at_all(poller: Poller, pipe: tuple[int, 
     handle = wait(poller, source, READ)
     os.write(writer, b"x")
     ready = InterruptedDeque()
-    with pytest.raises(Interrupted):
-        poller.poll(0, ready)
-    assert handle in ready or handle in source.readers
+    for before in (True, False):
+        ready.interrupted_before = before
+        with pytest.raises(Interrupted):
+            poller.poll(0, ready)
+        assert handle in ready or handle in source.readers
 
 
 def test_is_waiting_asks_for_waits_beside_one(poller: Poller, pipe: tuple[int, int]) -> None:
