@@ -15,7 +15,7 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parent.parent / "greenserve"
 
 # What every row may import.
-EVERYWHERE = frozenset({"errors", "_originals", "settings", "_kinds", "extras", "_version"})
+EVERYWHERE = frozenset({"errors", "_originals", "settings", "_kinds", "extras", "_log", "_version"})
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
 _ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs", "binds"}
@@ -51,6 +51,7 @@ LAYERS: dict[str, frozenset[str]] = {
 FOUNDATIONS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "_originals": frozenset(),
+    "_log": frozenset(),
     "_version": frozenset(),
     "_kinds": frozenset(),
     "settings": frozenset({"errors", "_kinds"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from greenserve._log import get_logger
 from greenserve._originals import monotonic
 from greenserve.core.hub import Hub, get_hub, thread_state
 from greenserve.core.timers import Handle, Timer
@@ -27,7 +27,7 @@ __all__ = [
     "spawn_n",
 ]
 
-log = logging.getLogger("greenserve.core")
+log = get_logger("greenserve.core")
 
 T = TypeVar("T")
 

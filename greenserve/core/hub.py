@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
 import os
 import signal
 import sys
@@ -31,6 +30,7 @@ from typing import Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from greenserve._log import get_logger
 from greenserve._originals import get_ident, monotonic, os_close, os_pipe, os_read, os_write, thread_local
 from greenserve.core.poller import Backend, Poller, Source, make_backend
 from greenserve.core.report import describe_parked
@@ -39,7 +39,7 @@ from greenserve.errors import ClosedWhileWaiting, DeadlockError, HubError
 
 __all__ = ["Hub", "get_hub", "has_hub", "in_main_thread", "thread_state", "use_hub"]
 
-log = logging.getLogger("greenserve.core")
+log = get_logger("greenserve.core")
 
 # While green threads keep each other busy, fds and deadlines get their turn at least this often, in seconds.
 # A poll costs as much as a switch, so one for each round would double the cost of a busy program.

@@ -10,7 +10,6 @@ Facts about accept (Linux accept(2)):
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import stat
@@ -20,6 +19,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from greenserve._log import get_logger
 from greenserve._originals import default_timeout, monotonic
 from greenserve.core.greenthreads import kill, spawn_n
 from greenserve.core.waiters import WaitQueue
@@ -28,7 +28,7 @@ from greenserve.net.sockets import GreenSocket
 
 __all__ = ["StopServe", "connect", "connections_of", "create_connection", "listen", "serve"]
 
-log = logging.getLogger("greenserve.net")
+log = get_logger("greenserve.net")
 
 # An address: a pair of host and port (longer for IPv6), or the path of a Unix socket.
 Address = tuple[Any, ...] | str | bytes | os.PathLike[str]

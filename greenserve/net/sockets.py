@@ -12,7 +12,6 @@ A method first tries the C call, which mostly succeeds, and looks at everything 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import stat
@@ -23,6 +22,7 @@ from _socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, SO_ERROR, SO_L
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from greenserve._log import get_logger
 from greenserve._originals import base_socket, base_socketpair, monotonic
 from greenserve.core.poller import READ
 from greenserve.core.waiters import sleep
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GreenSocket", "fromfd", "socketpair"]
 
-log = logging.getLogger("greenserve.net")
+log = get_logger("greenserve.net")
 
 T = TypeVar("T")
 

@@ -6,20 +6,20 @@ One pool for the process. Its threads are started when there is something to do,
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
+from greenserve._log import get_logger
 from greenserve._originals import allocate_lock, start_new_thread, thread_local
 from greenserve.core.waiters import NativeWaiter, Waiter, new_waiter
 from greenserve.errors import SettingError
 
 __all__ = ["Proxy", "execute", "killall", "set_num_threads"]
 
-log = logging.getLogger("greenserve.net")
+log = get_logger("greenserve.net")
 
 P = ParamSpec("P")
 T = TypeVar("T")
