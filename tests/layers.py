@@ -68,6 +68,7 @@ LOADERS = {
     "__init__": "the public submodules, by PEP 562",
     "extras": "the one module that is wholly about an optional dependency",
     "apps": "the user's application",
+    "_log": "logging, when there is something to log",
 }
 
 # Rows that refuse to know a part of the standard library.

@@ -1,17 +1,14 @@
 """HTTP/1.1 on one connection: read a head, run the app, answer, and again. Knows nothing of how it was accepted.
 
-`HttpProtocol.handle` loops over `HttpProtocol.handle_one_request`. Whatever waits for the peer here does so under
-``deadline``, which the server's sweep looks at: a timer for each wait would cost more than the wait.
+`HttpProtocol.handle` loops over `HttpProtocol.handle_one_request`.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
 import logging
 from collections.abc import Callable
 from functools import partial
-from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
@@ -19,20 +16,19 @@ from greenlet import GreenletExit
 from greenserve._originals import monotonic
 from greenserve.core.timeouts import Timeout
 from greenserve.core.waiters import sleep
-from greenserve.errors import BadRequest, BodyError, GreenserveError, RequestTimeout
+from greenserve.errors import BadRequest, GreenserveError, RequestTimeout
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
 from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
 from greenserve.http.response import ResponseHead, capitalize, check_fields, check_head, error_page, serialize_fields
-from greenserve.net.readers import SocketReader
 from greenserve.net.sockets import GreenSocket
+from greenserve.wsgi.connection import NEVER, BodySource, ClientGone, Connection, Expired, Phase
 from greenserve.wsgi.environ import Environ, add_unknown_length, connection_environ, request_environ
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.lasthead import LastHead
-from greenserve.wsgi.progress import bytes_not_taken
 from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
@@ -45,29 +41,15 @@ if TYPE_CHECKING:
 
 Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["ClientGone", "HttpProtocol", "Next", "Phase", "RequestTimedOut"]
+__all__ = ["HttpProtocol", "Next", "RequestTimedOut"]
 
 log = logging.getLogger("greenserve.wsgi")
-
-_NEVER = float("inf")
 
 # A peer that sends many requests at once gets this many answers before the other connections have their turn.
 _PIPELINE_BUDGET = 16
 
-# So many small reads of a body, of tiny chunks say, find what they need without a wait before the others have theirs.
-_READ_BUDGET = 256
-
 # How much of a request's body that the app did not read is read and dropped, to keep the connection.
 _MAX_DRAIN = 65536
-
-# A refused client may still be sending. While it does, it gets as long as for a head to stop and read the answer, and
-# this long once it pauses: a close with bytes unread makes the system throw the answer away (RFC 9112 section 9.6).
-_LINGER_SECONDS = 2.0
-
-# What goes wrong with a file, and not with the connection that it is sent to.
-_BAD_FILE = frozenset({errno.EIO, errno.ESTALE})
-
-_PIECE = 65536  # bytes sent before the write deadline is set anew
 
 
 class Next(enum.Enum):
@@ -80,32 +62,12 @@ class Next(enum.Enum):
 
 _KEEP_ALIVE = Next.KEEP_ALIVE
 _CLOSE = Next.CLOSE
-
-
-class Phase(enum.Enum):
-    """What a connection is at."""
-
-    IDLE = enum.auto()  # between two requests
-    HEAD = enum.auto()  # some bytes of a head have come
-    RUNNING = enum.auto()  # the app runs, or its answer is on its way
-    CLOSING = enum.auto()  # no more requests are read
-    TAKEN = enum.auto()  # the app has taken the socket over
-
-
-# What the log says of a connection that was taken over.
-_TAKEN_OVER = ResponseHead(b"", 101, False, check_fields(()))
-
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
 _RUNNING = Phase.RUNNING
 
-
-class Expired(GreenserveError):
-    """Raised where a connection waits for its peer, when its deadline is over or the server stops."""
-
-
-class ClientGone(GreenserveError, ConnectionError):
-    """The client has left, or takes nothing any more: nothing more can be sent."""
+# What the log says of a connection that was taken over.
+_TAKEN_OVER = ResponseHead(b"", 101, False, check_fields(()))
 
 
 class RequestTimedOut(Timeout):
@@ -119,20 +81,14 @@ class RequestTimedOut(Timeout):
         self.seconds = seconds
 
 
-class StalledBody(BodyError):
-    """The request's body did not go on within ``body_timeout``."""
-
-    status = RequestTimeout.status
-
-
-class HttpProtocol:
-    """One connection.
+class HttpProtocol(Connection):
+    """One connection, and the requests on it.
 
     Attributes:
-        deadline: When to give up what it waits for, in monotonic seconds; infinity while it waits for no peer.
-        phase: What it is at.
         served: How many requests it has answered.
-        idle_since: When the last answer left, or the connection was accepted, in monotonic seconds.
+        method: That of the request that runs.
+        response: The answer to the request that runs, or None.
+        body: The body of that request, while there may be more of it to read.
     """
 
     __slots__ = (
@@ -145,40 +101,25 @@ class HttpProtocol:
         "_keep_alive",
         "_last_head",
         "_local",
-        "_not_taken",
         "_unparked",
         "_untimed",
-        "address",
         "awaits_continue",
         "body",
         "can_sendfile",
-        "conn",
-        "deadline",
-        "idle_since",
         "is_1_1",
         "method",
-        "phase",
         "response",
-        "rfile",
         "served",
-        "server",
     )
 
     def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
-        self.use(conn)
-        self.address = address
-        self.server = server
-        self.rfile.buffer = initial
-        self.phase = _IDLE
-        self.deadline = _NEVER
-        self.idle_since = monotonic()
+        super().__init__(conn, address, server, initial)
         self.can_sendfile = server.can_sendfile
         self.served = 0
         self.method = ""  # of the request that runs
         self._framing: Framing | None = None  # of a request with a body
         self._keep_alive = False  # what the client and the server's settings say
         self._local: Any = None  # what the client connected to, if that was a proxy
-        self._not_taken = 0  # bytes of answers that the client had not taken when `note_progress` last looked
         self._unparked = 0
         self._untimed: Response | None = None  # of the request that request_timeout is not for
         self._hooks: Hooks | None = None
@@ -188,11 +129,6 @@ class HttpProtocol:
         self.awaits_continue = False  # the client holds its body back until it gets a 100
         self._continue_fields = b""
         self.forget()
-
-    def use(self, conn: GreenSocket) -> None:
-        """Speak over ``conn`` from now on. Nothing may have been read ahead from the socket so far."""
-        self.conn = conn
-        self.rfile: SocketReader = conn.makefile("rb", reader=SocketReader)
 
     def forget(self) -> None:
         """Drop what only makes the next request cheaper: a connection that is idle for long keeps nothing."""
@@ -286,7 +222,7 @@ class HttpProtocol:
         except BadRequest as exc:
             return self._refuse(exc)
         self.phase = _RUNNING
-        self.deadline = _NEVER
+        self.deadline = NEVER
         if self._framing is not None:
             self.body = self._make_body(self._framing)
             environ["wsgi.input"] = environ["eventlet.input"] = Input(self, self.body)
@@ -326,18 +262,18 @@ class HttpProtocol:
         """What the usual request has not: a body left over, an answer cut short, a last answer. May switch."""
         body, self.body = self.body, None
         if not response.ended:
-            self._abort()
+            self.abort()
             return _CLOSE
         if body is not None and not body.finished:
             self.deadline = monotonic() + self.server.body_timeout
             if not response.keep_alive or not body.discard(_MAX_DRAIN):
-                self._linger()
+                self.linger()
                 return _CLOSE
         if response.keep_alive:
             return _KEEP_ALIVE
         # What else the client has sent is not read any more, but may not cost it this answer.
         if self.rfile.buffer or self.conn.wait_readable(0):
-            self._linger()
+            self.linger()
         return _CLOSE
 
     # Reading a head -----------------------------------------------------------------------------------------------
@@ -375,7 +311,7 @@ class HttpProtocol:
                     raise ClientGone(str(exc)) from exc
                 buffer = rfile.buffer
                 found = take_head(buffer, limits, server.keep_underscores, seen, connection)
-            self.deadline = _NEVER
+            self.deadline = NEVER
         line, fields, end = found
         self.method = line.method
         self.is_1_1 = line.version == "HTTP/1.1" and not server.is_1_0_only
@@ -415,7 +351,7 @@ class HttpProtocol:
         return environ
 
     def _make_body(self, framing: Framing) -> Body:
-        source = _BodySource(self)
+        source = BodySource(self)
         before_read = self.send_continue if framing.expect_continue else None
         self.awaits_continue = framing.expect_continue
         self._continue_fields = b""
@@ -425,62 +361,6 @@ class HttpProtocol:
         return ChunkedBody(source, max_bytes=max_bytes, before_read=before_read)
 
     # What a response asks -----------------------------------------------------------------------------------------
-
-    def send(self, data: bytes, now: float) -> None:
-        """Send all of ``data``. ``now`` is the monotonic time. May switch.
-
-        Raises:
-            ClientGone: The client has left, or took nothing for ``write_timeout``.
-        """
-        if self._hijacked is not None:
-            raise ClientGone("the connection was taken over by the app")
-        self.deadline = now + self.server.write_timeout
-        try:
-            if len(data) <= _PIECE:
-                self.conn.send(data)
-            else:
-                view = memoryview(data)
-                for start in range(0, len(data), _PIECE):
-                    self.deadline = monotonic() + self.server.write_timeout
-                    self.conn.send(view[start : start + _PIECE])
-        except OSError as exc:
-            raise ClientGone(str(exc)) from exc
-        except Expired as exc:
-            raise ClientGone(f"the client took nothing for {self.server.write_timeout} s") from exc
-        except BaseException:
-            # A Timeout of the app's. Nobody knows how much was sent, so nothing can follow it.
-            self._abort()
-            raise
-        self.deadline = _NEVER
-
-    def send_parts(self, head: bytes, body: bytes, now: float) -> None:
-        """Send ``head`` and ``body``, in one piece unless copying costs more than another system call. May switch."""
-        if len(body) <= _PIECE:
-            self.send(head + body, now)
-        else:
-            self.send(head, now)
-            self.send(body, now)
-
-    def send_from_file(self, file: Any, offset: int, count: int) -> int:
-        """Let the system send ``count`` bytes of a regular file, and return how many there were. May switch."""
-        sent = 0
-        timeout = self.server.write_timeout
-        self.deadline = monotonic() + timeout
-        try:
-            for part in self.conn.send_file_parts(file, offset, count):
-                sent += part
-                self.deadline = monotonic() + timeout
-        except OSError as exc:
-            if exc.errno in _BAD_FILE:
-                raise
-            raise ClientGone(str(exc)) from exc
-        except Expired as exc:
-            raise ClientGone(f"the client took nothing for {timeout} s") from exc
-        except BaseException:
-            self._abort()
-            raise
-        self.deadline = _NEVER
-        return sent
 
     def may_go_on(self) -> bool:
         """Whether another request can be read behind this one: asked when the head of the answer is made."""
@@ -543,7 +423,7 @@ class HttpProtocol:
             if self.response is None:
                 raise RuntimeError("the request is over: its connection can't be taken over any more")
             self.phase = Phase.TAKEN
-            self.deadline = _NEVER
+            self.deadline = NEVER
             unread, self.rfile.buffer = self.rfile.buffer, b""
             self._hijacked = HijackedSocket(self.conn, unread)
         return self._hijacked
@@ -555,13 +435,6 @@ class HttpProtocol:
     def set_idle(self) -> None:
         """``environ["eventlet.set_idle"]``: a stop hangs up on this connection at once, though its request runs."""
         self.server.set_idle(self)
-
-    def hang_up(self) -> None:
-        """Let the app see the end of the connection, and end by itself what it does. Not from its green thread."""
-        try:
-            self.conn.shutdown(SHUT_RDWR)
-        except OSError as exc:
-            log.debug("connection from %s ended: %s", self.address, exc)
 
     # Telling the app ----------------------------------------------------------------------------------------------
 
@@ -634,17 +507,6 @@ class HttpProtocol:
 
     # Ending -------------------------------------------------------------------------------------------------------
 
-    def expire(self) -> None:
-        """End what the connection waits for: its deadline is over. Not from its own green thread."""
-        self.conn.interrupt(Expired("deadline"))
-
-    def note_progress(self, now: float) -> None:
-        """Give a client that takes its answer slowly more time, while it takes some. Now and then, as it runs."""
-        count = bytes_not_taken(self.conn.fileno())
-        if count < self._not_taken:
-            self.deadline = max(self.deadline, now + self.server.write_timeout)
-        self._not_taken = count
-
     def finish(self) -> None:
         """Close the connection, one that the app has taken over too: with the app its use of it has ended."""
         self.forget()  # environ refers back to here
@@ -659,7 +521,7 @@ class HttpProtocol:
         self.phase = Phase.CLOSING
         is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
         self.send(error_page(exc.status, str(exc), now_date(), not is_head), monotonic())
-        self._linger()
+        self.linger()
         return _CLOSE
 
     def _after_failure(self, exc: BaseException, response: Response) -> None:
@@ -702,65 +564,6 @@ class HttpProtocol:
             response.ended = True
         except ClientGone as gone:
             log.debug("%s: the client left: %s", self.describe_request(), gone)
-
-    def _abort(self) -> None:
-        """End the connection so that the client can't take what it got for the whole answer."""
-        self.phase = Phase.CLOSING
-        self.conn.abort()
-
-    def _linger(self) -> None:
-        """Stop sending, and let a client that is still sending stop and read the answer. May switch."""
-        self.phase = Phase.CLOSING
-        rfile = self.rfile
-        rfile.buffer = b""
-        server = self.server
-        started = now = monotonic()
-        try:
-            self.conn.shutdown_write()
-            while now < (end := started + (_LINGER_SECONDS if server.stopping else server.head_timeout)):
-                self.deadline = min(now + _LINGER_SECONDS, end)
-                if not rfile.read1():
-                    break
-                now = monotonic()
-        except (OSError, Expired) as exc:
-            log.debug("connection from %s ended: %s", self.address, exc)
-
-
-class _BodySource:
-    """The bytes of a connection under its body deadline. Once that was over it stays over."""
-
-    __slots__ = ("_protocol", "_reads", "_stalled")
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self._protocol = protocol
-        self._reads = 0  # since the others last had their turn
-        self._stalled = False
-
-    def read1(self, size: int) -> bytes:
-        return self._read(self._protocol.rfile.read1, size)
-
-    def readline(self, limit: int) -> bytes:
-        return self._read(self._protocol.rfile.readline, limit)
-
-    def _read(self, read: Any, size: int) -> bytes:
-        protocol = self._protocol
-        if self._stalled:
-            raise StalledBody("the request's body did not go on in time")
-        self._reads += 1
-        if self._reads >= _READ_BUDGET:
-            self._reads = 0
-            sleep(0)
-        protocol.deadline = monotonic() + protocol.server.body_timeout
-        try:
-            data: bytes = read(size)
-        except Expired:
-            self._stalled = True
-            raise StalledBody("the request's body did not go on in time") from None
-        except OSError as exc:
-            raise BodyError(f"the client left in the middle of its request's body: {exc}") from exc
-        finally:
-            protocol.deadline = _NEVER
-        return data
 
 
 def _run_posthooks(posthooks: list[Posthook], environ: Environ) -> None:

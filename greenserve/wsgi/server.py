@@ -27,10 +27,11 @@ from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, TLS
 from greenserve.wsgi.accesslog import COMBINED, AccessLog, Logger, Record
+from greenserve.wsgi.connection import Phase
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.hooks import DisconnectWatch
-from greenserve.wsgi.protocol import HttpProtocol, Phase
+from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.proxies import Trust
 from greenserve.wsgi.response import Response
 from greenserve.wsgi.run import WSGIApp

@@ -23,8 +23,9 @@ from greenserve.errors import BadRequest, SettingError
 from greenserve.net.contexts import server_context
 from greenserve.net.sockets import GreenSocket
 from greenserve.net.tls import GreenSSLSocket, wrap_ssl
+from greenserve.wsgi.connection import Phase
 from greenserve.wsgi.environ import Environ
-from greenserve.wsgi.protocol import HttpProtocol, Phase
+from greenserve.wsgi.protocol import HttpProtocol
 
 __all__ = ["Handshaker"]
 

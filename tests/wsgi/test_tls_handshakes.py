@@ -15,7 +15,7 @@ import greenserve
 from greenserve import listen, spawn
 from greenserve.errors import SettingError
 from greenserve.wsgi import Server
-from greenserve.wsgi.protocol import Phase
+from greenserve.wsgi.connection import Phase
 from tests.certificates import (
     Files,
     asking_context,
