@@ -15,7 +15,9 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parent.parent / "greenserve"
 
 # What every row may import.
-EVERYWHERE = frozenset({"errors", "_originals", "settings", "_kinds", "extras", "_log", "_version"})
+EVERYWHERE = frozenset(
+    {"errors", "_originals", "settings", "_setting", "_process_settings", "_kinds", "extras", "_log", "_version"}
+)
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
 _ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs", "binds"}
@@ -54,7 +56,9 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "_log": frozenset(),
     "_version": frozenset(),
     "_kinds": frozenset(),
-    "settings": frozenset({"errors", "_kinds"}),
+    "_setting": frozenset({"errors", "_kinds"}),
+    "_process_settings": frozenset({"_kinds", "_setting"}),
+    "settings": frozenset({"_kinds", "_process_settings", "_setting"}),
     "extras": frozenset({"errors"}),
 }
 

@@ -1,0 +1,171 @@
+"""The settings about processes: where they are read from, how many there are, for how long, and as whom they run."""
+
+from __future__ import annotations
+
+from greenserve._kinds import Choice, Count, Duration, Flag, Mode, OrOff, Several, Size, Text
+from greenserve._setting import Setting
+
+__all__ = ["PROCESS_SETTINGS"]
+
+_FILES, _PROCESSES, _LIFE, _DEVELOPMENT = "Configuration file", "Processes", "Life of a worker", "Development"
+
+
+def _parse_variable(text: str) -> str:
+    """Raises ValueError."""
+    name, equals, _ = text.partition("=")
+    if not name or not equals or "\0" in text:
+        raise ValueError
+    return text
+
+
+PROCESS_SETTINGS = (
+    Setting(
+        "config",
+        OrOff(Text("FILE", "a file that ends in .py or .toml"), "none"),
+        None,
+        "Read settings from this file: a Python file that assigns them, or a TOML file. Without it "
+        "`greenserve.conf.py` is read where there is one in the current directory.",
+        group=_FILES,
+        flag="-c",
+    ),
+    Setting(
+        "workers",
+        Count(1, 1024),
+        1,
+        "How many processes serve. Where this is set, to 1 even, a master process starts them and replaces those that "
+        "end; otherwise one process does it all, unless another setting needs a master.",
+        group=_PROCESSES,
+        flag="-w",
+        variable="WEB_CONCURRENCY",
+    ),
+    Setting(
+        "preload",
+        Flag(),
+        False,
+        "Load the application in the master, before the workers are forked: they share its memory, and a reload by HUP "
+        "no longer brings new code.",
+        group=_PROCESSES,
+        aliases=("preload_app",),
+    ),
+    Setting(
+        "pidfile",
+        OrOff(Text("FILE", "a file"), "none"),
+        None,
+        "Write the number of the master process, or of the only one, into this file.",
+        group=_PROCESSES,
+        aliases=("pid",),
+        flag="-p",
+    ),
+    Setting(
+        "user",
+        OrOff(Text("USER", "the name or number of a user"), "none"),
+        None,
+        "Serve as this user. Who may say so is root, who can listen on any port first.",
+        group=_PROCESSES,
+        flag="-u",
+    ),
+    Setting(
+        "group",
+        OrOff(Text("GROUP", "the name or number of a group"), "none"),
+        None,
+        "Serve as this group. Without it, that of the user.",
+        group=_PROCESSES,
+        flag="-g",
+    ),
+    Setting(
+        "initgroups",
+        Flag(),
+        False,
+        "Serve with all the groups that the user is in.",
+        group=_PROCESSES,
+    ),
+    Setting(
+        "umask",
+        OrOff(Mode(), "inherited"),
+        None,
+        "What is taken away from the permissions of new files, in octal; or what the parent process has.",
+        group=_PROCESSES,
+        flag="-m",
+    ),
+    Setting(
+        "raw_env",
+        OrOff(Several("NAME=VALUE", "NAME=VALUE, several with commas between them", _parse_variable), "none"),
+        None,
+        "Put variables into the environment of the application. May be given several times.",
+        group=_PROCESSES,
+        aliases=("env",),
+        flag="-e",
+    ),
+    Setting(
+        "proc_name",
+        OrOff(Text("NAME", "any text"), "none"),
+        None,
+        "What `ps` shows for the processes, with what each of them does. Needs greenserve[title].",
+        group=_PROCESSES,
+        aliases=("name",),
+        flag="-n",
+    ),
+    Setting(
+        "timeout",
+        OrOff(Duration()),
+        30.0,
+        "A worker whose hub has not run for so long is killed and replaced: the application blocks it, or somebody "
+        "stopped it. How long a request may take is request_timeout.",
+        group=_LIFE,
+        flag="-t",
+    ),
+    Setting(
+        "max_requests",
+        OrOff(Count()),
+        None,
+        "Replace a worker after so many requests, WebSockets among them. Like every replacement for age or size it "
+        "serves on until the new one is ready.",
+        group=_LIFE,
+    ),
+    Setting(
+        "max_requests_jitter",
+        Count(),
+        0,
+        "Add up to so many to max_requests, for each worker another number, so that they are not all replaced at once.",
+        group=_LIFE,
+    ),
+    Setting(
+        "worker_lifetime",
+        OrOff(Duration()),
+        None,
+        "Replace a worker after so long. A tenth of it, at most, is left out by chance for each one.",
+        group=_LIFE,
+        aliases=("workers_lifetime",),
+    ),
+    Setting(
+        "worker_max_rss",
+        OrOff(Size()),
+        None,
+        "Replace a worker that uses more memory than this, in bytes, as `ps` shows it under RSS.",
+        group=_LIFE,
+        aliases=("workers_max_rss",),
+    ),
+    Setting(
+        "reload",
+        Flag(),
+        False,
+        "Start the workers anew when a Python file has changed. For development. With greenserve[reload] the system "
+        "tells of changes, otherwise all files are looked at once a second.",
+        group=_DEVELOPMENT,
+    ),
+    Setting(
+        "reload_engine",
+        Choice("ENGINE", "auto", "poll", "watchfiles"),
+        "auto",
+        "How changes are noticed: poll looks at all files, watchfiles asks the system, auto does that if it can.",
+        group=_DEVELOPMENT,
+    ),
+    Setting(
+        "reload_extra_files",
+        OrOff(Several("FILES", "files or directories with commas between them", str), "none"),
+        None,
+        "More files whose change starts the workers anew, or directories with all that is in them.",
+        group=_DEVELOPMENT,
+        aliases=("reload_extra_file",),
+    ),
+)
