@@ -118,7 +118,8 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi": "HttpProtocol RequestTimedOut Server server",
     "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Logger Record",
     "greenserve.wsgi.environ": (
-        "Environ add_unknown_length connection_environ put_fields put_request_line request_environ server_environ"
+        "Environ FRAMING_VARIABLES add_unknown_length connection_environ put_fields put_request_line request_environ "
+        "server_environ"
     ),
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",

@@ -13,6 +13,7 @@ from greenserve._version import __version__
 from greenserve.http.head import Fields, RequestLine
 
 __all__ = [
+    "FRAMING_VARIABLES",
     "Environ",
     "add_unknown_length",
     "connection_environ",
@@ -58,8 +59,21 @@ _UNKNOWN_LENGTH = _UnknownLength()
 SERVER_SOFTWARE = f"greenserve/{__version__}"
 
 
+# Of fields that decide how a request is read (`greenserve.http.framing`).
+FRAMING_VARIABLES = frozenset(
+    "CONTENT_LENGTH HTTP_CONNECTION HTTP_EXPECT HTTP_HOST HTTP_TRANSFER_ENCODING HTTP_UPGRADE".split()
+)
+
+
 def server_environ(scheme: str, *, multiprocess: bool, extra: dict[str, Any] | None) -> Environ:
-    """What is the same in every request of a server. ``extra`` is the caller's own, and wins."""
+    """What is the same in every request of a server. ``extra`` is the caller's own, and wins.
+
+    Raises:
+        ValueError: ``extra`` has what only a request can say: where it ends, or where it goes.
+    """
+    wrong = FRAMING_VARIABLES & set(extra or ())
+    if wrong:
+        raise ValueError(f"environ can't have {', '.join(sorted(wrong))}: each request says that itself")
     return {
         # What each request puts in. Here already, since a dict that grows costs as much as all the rest of it.
         "REQUEST_METHOD": "",

@@ -11,12 +11,9 @@ from itertools import compress, count
 from operator import ne
 
 from greenserve.http.head import Fields, Limits, parse_request_line, parse_whole_line, small_head_lines
-from greenserve.wsgi.environ import Environ, put_fields, put_request_line
+from greenserve.wsgi.environ import FRAMING_VARIABLES, Environ, put_fields, put_request_line
 
 __all__ = ["LastHead"]
-
-# A line with another value of one of these is no mere line.
-_FRAMING = frozenset("CONTENT_LENGTH HTTP_CONNECTION HTTP_EXPECT HTTP_HOST HTTP_TRANSFER_ENCODING HTTP_UPGRADE".split())
 
 
 class LastHead:
@@ -63,7 +60,7 @@ class LastHead:
                 put_request_line(environ, line)
                 continue
             field, variable, value = parse_whole_line(lines[index])
-            if variable != self._variables[index] or variable in _FRAMING:
+            if variable != self._variables[index] or variable in FRAMING_VARIABLES:
                 return None
             environ[variable] = value
             if raw is None:

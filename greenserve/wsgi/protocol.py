@@ -190,7 +190,7 @@ class HttpProtocol(Connection):
         server = self.server
         if not rfile.buffer:
             self.phase = _IDLE
-            self.deadline = self.idle_since + (server.keep_alive if self.served else server.head_timeout)
+            self.deadline = self._idle_deadline()
             # Park first, then read: between two requests there is nearly never something to read, and finding that
             # out costs as much as parsing the request.
             try:
@@ -276,6 +276,10 @@ class HttpProtocol(Connection):
             self.linger()
         return _CLOSE
 
+    def _idle_deadline(self) -> float:
+        server = self.server
+        return self.idle_since + (server.keep_alive if self.served else server.head_timeout)
+
     # Reading a head -----------------------------------------------------------------------------------------------
 
     def _read_head(self) -> Environ | None:
@@ -287,24 +291,29 @@ class HttpProtocol(Connection):
         rfile = self.rfile
         server = self.server
         limits = server.limits
-        self.phase = _HEAD
         connection = self._environ
         if connection is None:
             connection = self._environ = self._make_environ()
         buffer = rfile.buffer
         found = take_head(buffer, limits, server.keep_underscores, 0, connection)
         if found is None:
-            # The whole head has one deadline, however slowly its bytes come.
-            self.deadline = monotonic() + server.head_timeout
+            self.phase = _IDLE
+            self.deadline = self._idle_deadline()
             seen = 0
             while found is None:
                 check_partial(buffer, limits, 0, seen)
+                if self.phase is _IDLE and buffer.strip(
+                    b"\r\n"
+                ):  # an empty line is no beginning: old clients end a body so
+                    self.phase = _HEAD
+                    # The whole head has one deadline, however slowly its bytes come.
+                    self.deadline = monotonic() + server.head_timeout
                 seen = len(buffer)
                 try:
                     if not rfile.fill():
                         return None
                 except Expired:
-                    if server.stopping and self.deadline > monotonic():
+                    if self.phase is _IDLE or (server.stopping and self.deadline > monotonic()):
                         return None
                     raise RequestTimeout("the request did not arrive in time") from None
                 except OSError as exc:
@@ -352,8 +361,8 @@ class HttpProtocol(Connection):
 
     def _make_body(self, framing: Framing) -> Body:
         source = BodySource(self)
-        before_read = self.send_continue if framing.expect_continue else None
-        self.awaits_continue = framing.expect_continue
+        self.awaits_continue = framing.expect_continue and self.is_1_1
+        before_read = self.send_continue if self.awaits_continue else None
         self._continue_fields = b""
         if framing.body is BodyKind.LENGTH:
             return LengthBody(source, framing.length, before_read)
@@ -520,9 +529,13 @@ class HttpProtocol(Connection):
         self.server.refused += 1
         self.phase = Phase.CLOSING
         is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
-        self.send(error_page(exc.status, str(exc), now_date(), not is_head), monotonic())
+        self.send(self._error_page(exc.status, str(exc), not is_head), monotonic())
         self.linger()
         return _CLOSE
+
+    def _error_page(self, status: str, reason: str, with_body: bool) -> bytes:
+        page = error_page(status, reason, now_date(), with_body)
+        return page.replace(b"HTTP/1.1", b"HTTP/1.0", 1) if self.server.is_1_0_only else page
 
     def _after_failure(self, exc: BaseException, response: Response) -> None:
         """The app raised, or the client left. Say what must be said, where it still can be."""
@@ -537,6 +550,9 @@ class HttpProtocol(Connection):
             log.debug("%s: the client left: %s", self.describe_request(), exc)
             return
         self._untimed = response
+        if isinstance(exc, StopIteration) and "HTTP_UPGRADE" in response.environ and not response.head_sent:
+            log.debug("%s: the app ended it without an answer", self.describe_request())
+            return  # the same signal, of a library that found no socket to take
         if isinstance(exc, BadRequest):
             log.info("%s: %s", self.describe_request(), exc)
             status, reason = exc.status, str(exc)
@@ -557,7 +573,7 @@ class HttpProtocol(Connection):
             return
         response.head_sent = True
         response.head = check_head(status, [])  # for the log
-        page = error_page(status, reason, now_date(), self.method != "HEAD")
+        page = self._error_page(status, reason, self.method != "HEAD")
         try:
             self.send(page, monotonic())
             response.sent = len(page.partition(b"\r\n\r\n")[2])

@@ -261,6 +261,18 @@ def test_a_native_thread_may_read_what_a_green_thread_writes():
         assert client.read_rest() == b"early late"
 
 
+def test_an_upgrade_that_ends_by_stop_iteration_without_the_socket_ends_without_a_word(caplog):
+    def app(environ, start_response):
+        raise StopIteration
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(UPGRADE)
+        assert client.is_closed()
+        assert run.ask(get()).code == 500  # of another request it is a bug
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
 def test_a_bug_of_an_app_that_has_taken_the_connection_is_logged(caplog):
     def app(environ, start_response):
         environ["gunicorn.socket"].sendall(b"go")

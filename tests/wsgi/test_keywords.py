@@ -66,6 +66,27 @@ def test_max_http_version_1_0_turns_chunks_and_unasked_keep_alive_off():
             assert (answer.body, answer.fields["connection"]) == (b"Hello", "keep-alive")
 
 
+def test_http_1_0_alone_is_what_every_answer_says():
+    def fail(environ, start_response):
+        raise RuntimeError("on purpose")
+
+    with serving(fail, max_http_version="HTTP/1.0") as run:
+        for request in (get(), b"no request\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -\r\n\r\n"):
+            client = run.connect()
+            client.send(request)
+            assert client.read_rest().startswith(b"HTTP/1.0 ")
+    with serving(hello, max_http_version="HTTP/1.0") as run:
+        client = run.connect()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nab")
+        assert client.read_rest().count(b"HTTP/1.") == 1
+
+
+@pytest.mark.parametrize("name", ["CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_HOST"])
+def test_the_callers_environ_may_not_say_what_each_request_says(name):
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(ValueError, match=name):
+        Server(sock, hello, environ={name: "1"})
+
+
 def test_a_subclass_of_the_protocol_handles_the_connections():
     class Mine(HttpProtocol):
         def handle_one_request(self):

@@ -209,6 +209,16 @@ def test_empty_lines_before_a_request_are_skipped():
         assert client.ask(get("/c")).body == b"/c:"
 
 
+@pytest.mark.parametrize("crlf", [b"\r\n", b"\r", b"\r\n\r\n"])
+def test_an_empty_line_behind_a_request_begins_no_other_one(crlf):
+    with serving(echo, keep_alive=0.2, head_timeout=30) as run:
+        client = run.connect()
+        client.send(with_length("/b", b"1") + crlf)
+        assert client.read().body == b"/b:1"
+        assert client.is_closed()  # without a 408, and long before head_timeout
+        assert run.server.refused == 0
+
+
 def test_a_client_that_has_said_its_last_word_still_gets_its_answers():
     def slow(environ, start_response):
         greenserve.sleep(0)
