@@ -23,6 +23,7 @@ from greenserve._version import __version__
 from greenserve.apps import AppError, load_app
 from greenserve.binds import open_listeners
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
+from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
 from greenserve.core import get_hub
 from greenserve.errors import GreenserveError, SettingError
 from greenserve.logs import configure_logs, keep_logs_enabled
@@ -64,11 +65,12 @@ def _run(argv: Sequence[str]) -> int:
         _write(sys.stdout, f"greenserve {__version__}")
         return 0
     is_check, is_print = options.pop("check_config", False), options.pop("print_config", False)
-    config = load(_command_line(options), *read_environment(os.environ))
+    config, file = _read_settings(options)
     if is_print:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
     _check_log_format(config)
+    warnings = [*misspelt_variables(os.environ), *(file.warnings if file else ())]
     if config.patch:
         # Before the application and anything that it imports: an application that blocks the hub is the worst surprise.
         monkey.patch_all()
@@ -76,16 +78,29 @@ def _run(argv: Sequence[str]) -> int:
     if is_check:
         Server([], _load(config), log_output=False, **config.keywords_of("server"))
         return 0
-    return _serve(config)
+    return _serve(config, warnings)
 
 
-def _serve(config: Config) -> int:
+def _read_settings(options: dict[str, Any]) -> tuple[Config, ConfigFile | None]:
+    """Return the settings from all sources, and the configuration file if there is one."""
+    command_line = _command_line(options)
+    ours, platform = read_environment(os.environ)
+    path = load(command_line, ours).config
+    if path is None and os.path.exists(DEFAULT_FILE):
+        path = DEFAULT_FILE
+    if path is None:
+        return load(command_line, ours, platform), None
+    file = read_config_file(path)
+    return load(command_line, ours, file.source, platform), file
+
+
+def _serve(config: Config, warnings: list[str]) -> int:
     is_demo = config.wsgi_app is None
     access_logfile = config.access_logfile
     if is_demo and not config.is_set("access_logfile") and sys.stdout.isatty():
         access_logfile = "-"  # who tries the demo by hand wants to see something happen
     configure_logs(config.error_logfile, config.log_level, access_logfile)
-    for line in misspelt_variables(os.environ):
+    for line in warnings:
         log.warning("%s", line)
     _raise_file_limit()
     # First of all, since an application may take seconds to load, and a busy port is told at once.

@@ -1,7 +1,7 @@
 """Where values of settings come from, which source wins, and which one it was. Reads no command line and no file.
 
-Whoever has values makes a `Source` of them: ``cli`` from the command line, this module from the environment. `load`
-takes them with the strongest first.
+Whoever has values makes a `Source` of them: ``cli`` from the command line, ``configfile`` from a file, this module from
+the environment. `load` takes them with the strongest first.
 """
 
 from __future__ import annotations

@@ -20,7 +20,18 @@ EVERYWHERE = frozenset(
 )
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
-_ABOVE_SUPERVISOR = _SERVER | {"websocket", "green", "monkey", "aio", "debug", "config", "apps", "logs", "binds"}
+_ABOVE_SUPERVISOR = _SERVER | {
+    "websocket",
+    "green",
+    "monkey",
+    "aio",
+    "debug",
+    "config",
+    "configfile",
+    "apps",
+    "logs",
+    "binds",
+}
 _ABOVE_THE_LEAVES = _ABOVE_SUPERVISOR | {"supervisor", "testing"}
 
 # Row: the rows above that it may import, beside EVERYWHERE and itself. docs/explanation/architecture.md says why.
@@ -36,6 +47,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "aio": _SERVER | {"websocket", "green", "monkey"},
     "debug": _SERVER | {"websocket", "green", "monkey", "aio"},
     "config": frozenset(),
+    "_toml": frozenset(),
+    "configfile": frozenset({"config"}),
     "apps": frozenset(),
     "logs": frozenset(),
     "binds": frozenset({"core", "sync", "net"}),
@@ -82,7 +95,11 @@ REFUSED: dict[str, frozenset[str]] = {
 }
 
 # What is neither ours nor the standard library's: greenlet, and an extra's package in the one module about it.
-EXTRA_MODULES: dict[str, str] = {}
+EXTRA_MODULES: dict[str, str] = {
+    "_toml": "tomli",
+    "supervisor._setproctitle": "setproctitle",
+    "supervisor._watchfiles": "watchfiles",
+}
 
 
 class Import(NamedTuple):
@@ -205,7 +222,8 @@ def _why_not_outside(item: Import, module: str, row: str) -> str | None:
         return None
     if name in REFUSED.get(row, ()):
         return f"{row} refuses to know it"
-    if name in sys.stdlib_module_names or name == "greenlet" or name == EXTRA_MODULES.get(module):
+    # tomllib is in the standard library since Python 3.11.
+    if name in sys.stdlib_module_names or name in {"greenlet", "tomllib"} or name == EXTRA_MODULES.get(module):
         return None
     return "neither ours nor the standard library's, and not the extra that this module is about"
 

@@ -32,6 +32,8 @@ EXTRAS = {
     "reload": "watchfiles",
     "metrics": "prometheus-client",
     "top": "rich",
+    "title": "setproctitle",
+    "toml": "tomli",
 }
 
 # Packages whose modules have another name.

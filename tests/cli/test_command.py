@@ -215,6 +215,16 @@ def test_the_standard_library_is_made_cooperative_unless_told_otherwise(
     assert start("patched:app", *args).get("/") == repr(is_patched)
 
 
+def test_the_configuration_file_of_the_folder_is_read_and_what_looks_misspelt_in_it_is_told(
+    start: START, folder: Path
+) -> None:
+    (folder / "greenserve.conf.py").write_text("wsgi_app = 'shop:app'\nbacklogs = 5\n")
+    command = start()
+    assert " serving shop:app at " in command.line
+    command.stop()
+    assert "[WARNING] backlogs in greenserve.conf.py is not a setting; did you mean backlog?" in command.stderr
+
+
 def test_a_misspelt_variable_is_told_in_the_log(start: START) -> None:
     command = start("shop:app", env={**environment(), "GREENSERVE_BACKLOGS": "1"})
     assert "[WARNING] GREENSERVE_BACKLOGS in the environment is not a setting; did you mean GREENSERVE_BACKLOG?" in (
@@ -354,6 +364,10 @@ def test_an_application_that_fails_to_load_leaves_no_socket_behind(folder: Path)
             "keep_alive is set twice: --keep-alive on the command line and",
         ),
         (["--chdir", "/no/such"], {}, "chdir = '/no/such' (--chdir on the command line): No such file or directory"),
+        (["--config", "no.py"], {}, "can't read the configuration file no.py: No such file or directory"),
+        ([], {"GREENSERVE_CONFIG": "no.txt"}, "can't read the configuration file no.txt: No such file or directory"),
+        (["--workers", "0"], {}, "workers = '0' (--workers on the command line) is not right; allowed: a whole number"),
+        ([], {"WEB_CONCURRENCY": "many"}, "workers = 'many' (WEB_CONCURRENCY in the environment) is not right; allowed"),
         (["--error-logfile", "/no/such/log"], {}, "can't write the log /no/such/log: No such file or directory"),
         (["--access-logformat", "%(x)s"], {}, "access_logformat = '%(x)s' (--access-logformat on the command line): "),
         (["--access-logformat", "%(h)"], {}, "access_logformat = '%(h)' (--access-logformat on the command line): "),

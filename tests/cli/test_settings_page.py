@@ -18,8 +18,12 @@ the first of these that has one:
 
 1. a flag on the command line;
 2. the environment, in a variable of the setting's own, `GREENSERVE_` and its name. An empty one counts as absent;
-3. the environment, in a variable that platforms set, such as `PORT`;
-4. the default.
+3. the configuration file, `--config FILE`, or `greenserve.conf.py` where there is one in the current directory;
+4. the environment, in a variable that platforms set, such as `PORT`;
+5. the default.
+
+A configuration file assigns settings under the names below, or under their aliases: in Python (`workers = 4`), or in
+TOML if its name ends in `.toml`. In Python it may also define server hooks.
 
 `greenserve --print-config` shows the value of each and what set it, and `greenserve --check-config MODULE:APP` tells
 whether they are right and the application loads. A wrong value is told with its name, where it came from and what is
