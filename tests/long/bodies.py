@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import http.client
 import time
+from collections.abc import Iterator
 
 from tests.long.server import Server, digest_of, repeat_block, run_server
 
@@ -24,14 +24,14 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
     expected = digest_of(repeat_block(length))
     figures = {"length": f"{length / (1 << 20):.0f} MiB"}
     with run_server() as server:
-        assert _upload(server, 1, chunked=False) == digest_of(repeat_block(1))
+        assert upload(server, "/digest", repeat_block(1), 1) == digest_of(repeat_block(1))
         before = server.memory()
         for name, transfer in {
-            "upload, counted": lambda: _upload(server, length, chunked=False),
-            "upload, chunked": lambda: _upload(server, length, chunked=True),
-            "download, counted": lambda: _download(server, f"/counted/{length}"),
-            "download, chunked": lambda: _download(server, f"/chunked/{length}"),
-            "download, from a file": lambda: _download(server, f"/file/{length}"),
+            "upload, counted": lambda: upload(server, "/digest", repeat_block(length), length),
+            "upload, chunked": lambda: upload(server, "/digest", repeat_block(length)),
+            "download, counted": lambda: download(server, f"/counted/{length}"),
+            "download, chunked": lambda: download(server, f"/chunked/{length}"),
+            "download, from a file": lambda: download(server, f"/file/{length}"),
         }.items():
             began = time.monotonic()
             assert transfer() == expected, f"{name}: other bytes arrived than were sent"
@@ -42,11 +42,12 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
     return figures
 
 
-def _upload(server: Server, length: int, *, chunked: bool) -> str:
-    """Send a body and return the digest that the server answers with."""
+def upload(server: Server, path: str, body: Iterator[bytes], length: int | None = None) -> str:
+    """Send a body, chunked if its length is not given, and return what the server answers."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    fields = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(length)}
-    connection.request("PUT", "/digest", body=repeat_block(length), headers=fields, encode_chunked=chunked)
+    fields = {"Content-Type": "application/octet-stream"}
+    fields |= {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
+    connection.request("POST", path, body=body, headers=fields, encode_chunked=length is None)
     response = connection.getresponse()
     assert response.status == 200, response.status
     answer = response.read().decode()
@@ -54,14 +55,12 @@ def _upload(server: Server, length: int, *, chunked: bool) -> str:
     return answer
 
 
-def _download(server: Server, path: str) -> str:
+def download(server: Server, path: str) -> str:
     """Fetch a body and return its digest."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.request("GET", path)
     response = connection.getresponse()
     assert response.status == 200, response.status
-    digest = hashlib.blake2b(digest_size=16)
-    while block := response.read(READ_SIZE):
-        digest.update(block)
+    digest = digest_of(iter(lambda: response.read(READ_SIZE), b""))
     connection.close()
-    return digest.hexdigest()
+    return digest

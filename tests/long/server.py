@@ -1,7 +1,8 @@
 """A server for the long tests, in a process of its own, and what its process costs.
 
 ``python -m tests.long.server`` listens on a free port, prints it, and serves until it is told to stop. The app takes a
-body and answers with its digest, or sends one of the length that is asked for.
+body and answers with its digest, or sends one of the length that is asked for; with the name of a framework it is that
+framework's of ``tests.system.guests``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import greenserve
 from greenserve import wsgi
 from tests.layers import PACKAGE
+from tests.system.guests import FRAMEWORKS
 
 # Bodies repeat this block, which is no multiple of any buffer's size.
 BLOCK = bytes(range(251)) * 261
@@ -46,15 +48,14 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def run_server() -> Iterator[Server]:
+def run_server(framework: str | None = None) -> Iterator[Server]:
     """Run the server for as long as the context lasts.
 
     Raises:
         AssertionError: It did not start, or ended with an error.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.long.server"], stdout=subprocess.PIPE, text=True, cwd=PACKAGE.parent
-    )
+    command = [sys.executable, "-m", "tests.long.server", *([] if framework is None else [framework])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PACKAGE.parent)
     assert process.stdout
     try:
         port = process.stdout.readline()
@@ -114,7 +115,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     listener = greenserve.listen(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    wsgi.server(listener, app)
+    wsgi.server(listener, FRAMEWORKS[sys.argv[1]]() if len(sys.argv) > 1 else app)
 
 
 if __name__ == "__main__":
