@@ -10,12 +10,15 @@ __all__ = [
     "BadRequest",
     "BodyError",
     "ClosedWhileWaiting",
+    "ConnectTimeout",
+    "ConnectionClosed",
     "ContentTooLarge",
     "DeadlockError",
     "EventError",
     "ExpectationFailed",
     "FieldsTooLarge",
     "GreenserveError",
+    "HandshakeError",
     "HubError",
     "MissingExtra",
     "NotSupported",
@@ -24,6 +27,7 @@ __all__ = [
     "SettingError",
     "TargetTooLong",
     "VersionNotSupported",
+    "WebSocketError",
 ]
 
 
@@ -45,6 +49,10 @@ class EventError(GreenserveError, RuntimeError):
 
 class ClosedWhileWaiting(GreenserveError, OSError):
     """The socket or file was closed while this green thread waited on it. ``errno`` is EBADF."""
+
+
+class ConnectTimeout(GreenserveError, TimeoutError):
+    """Connecting to a database took longer than its pool allows."""
 
 
 class SettingError(GreenserveError, ValueError):
@@ -112,3 +120,33 @@ class BodyError(BadRequest, OSError):
 
 class ResponseError(GreenserveError):
     """The response breaks HTTP or PEP 3333: a control character in a field, a hop-by-hop field, a late start."""
+
+
+class WebSocketError(GreenserveError):
+    """The root of what a WebSocket raises."""
+
+
+class ConnectionClosed(WebSocketError, ConnectionError):
+    """The WebSocket connection has ended. An ``OSError`` too: libraries expect that of a connection.
+
+    Attributes:
+        code: Why, as RFC 6455 section 7.4 numbers it; 1006 if the connection broke without a closing handshake.
+        reason: The same in words; may be empty.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket connection has ended: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class HandshakeError(WebSocketError, ConnectionError):
+    """A client got no WebSocket connection.
+
+    Attributes:
+        status: The code of the server's answer; None if that was no HTTP, or spoke for a WebSocket but wrongly.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

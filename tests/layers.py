@@ -21,6 +21,7 @@ EVERYWHERE = frozenset(
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
 _ABOVE_SUPERVISOR = _SERVER | {
+    "db_pool",
     "websocket",
     "green",
     "monkey",
@@ -40,6 +41,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "core": frozenset(),
     "sync": frozenset({"core"}),
     "net": frozenset({"core", "sync"}),
+    "db_pool": frozenset({"core", "sync", "net"}),
     "wsgi": frozenset({"http", "core", "sync", "net"}),
     "websocket": _SERVER,
     "green": frozenset({"core", "sync", "net"}),

@@ -127,6 +127,75 @@ def test_a_smaller_pool_drops_what_is_too_much() -> None:
         pool.get(0)
 
 
+class Aging(Pool[int]):
+    """Numbered items, of which some have become useless."""
+
+    def __init__(self, **options: Any) -> None:
+        self.disposed: list[int] = []
+        self.useless: set[int] = set()
+        super().__init__(create=itertools.count().__next__, **options)
+
+    def dispose(self, item: int) -> None:
+        self.disposed.append(item)
+
+    def is_usable(self, item: int) -> bool:
+        return item not in self.useless
+
+
+def test_an_item_that_is_discarded_makes_room_for_another() -> None:
+    pool = Aging(max_size=1)
+    pool.discard(pool.get())
+    assert (pool.disposed, pool.free(), pool.get()) == ([0], 1, 1)
+
+
+def test_an_item_that_is_discarded_after_the_pool_has_shrunk_makes_no_room() -> None:
+    pool = Aging(max_size=2)
+    items = [pool.get(), pool.get()]
+    pool.resize(1)
+    pool.discard(items[0])
+    assert pool.free() == 0
+    pool.discard(items[1])
+    assert (pool.disposed, pool.free()) == ([0, 1], 1)
+
+
+def test_an_idle_item_that_has_become_useless_is_disposed_of_instead_of_handed_out() -> None:
+    pool = Aging(min_size=3, max_size=3)
+    pool.useless = {0, 1}
+    assert [pool.get(), pool.get()] == [2, 3]
+    assert pool.disposed == [0, 1]
+
+
+@pytest.mark.parametrize(("as_stack", "expected"), [(False, [0, 2, 3]), (True, [3, 2, 0])])
+def test_useless_idle_items_can_be_disposed_of_while_the_others_keep_their_order(
+    as_stack: bool, expected: list[int]
+) -> None:
+    pool = Aging(max_size=4, order_as_stack=as_stack)
+    for item in [pool.get() for _ in range(4)]:
+        pool.put(item)
+    pool.useless = {1}
+    pool.prune()
+    assert (pool.disposed, pool.idle(), pool.free()) == ([1], 3, 4)
+    assert [pool.get() for _ in range(3)] == expected
+
+
+def test_all_idle_items_can_be_disposed_of_and_those_in_use_stay() -> None:
+    pool = Aging(min_size=3, max_size=3)
+    held = pool.get()
+    pool.clear()
+    assert (sorted(pool.disposed), pool.idle(), pool.free()) == ([1, 2], 0, 2)
+    pool.put(held)
+    assert pool.get() == held
+
+
+def test_what_a_smaller_pool_drops_is_disposed_of() -> None:
+    pool = Aging(min_size=3, max_size=3)
+    held = pool.get()
+    pool.resize(0)
+    assert sorted(pool.disposed) == [1, 2]
+    pool.put(held)
+    assert sorted(pool.disposed) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("min_size", "max_size"), [(-1, 1), (2, 1), (0, -1)])
 def test_sizes_that_make_no_sense_are_refused(min_size: int, max_size: int) -> None:
     with pytest.raises(ValueError, match=str(max_size)):
