@@ -37,7 +37,7 @@ from greenserve.core.report import describe_parked
 from greenserve.core.timers import Handle, Timer, Timers
 from greenserve.errors import ClosedWhileWaiting, DeadlockError, HubError
 
-__all__ = ["Hub", "get_hub", "has_hub", "in_main_thread", "thread_state", "use_hub"]
+__all__ = ["Hub", "all_hubs", "bystanders", "get_hub", "has_hub", "in_main_thread", "thread_state", "use_hub"]
 
 log = get_logger("greenserve.core")
 
@@ -70,11 +70,13 @@ class Hub:
         joiners: Who waits for the end of which green thread.
         main: The greenlet that gets KeyboardInterrupt, SystemExit and DeadlockError.
         greenlet: The hub's own greenlet, parent of every green thread.
+        thread_id: The OS thread's number, as ``_thread.get_ident`` has it.
         switch: Parks the caller: control comes back when something fires the caller's handle. Only waiters call it.
     """
 
     def __init__(self, backend: Backend | None = None, main: greenlet | None = None) -> None:
         self.main = _root_of(getcurrent()) if main is None else main
+        self.thread_id = get_ident()
         self.ready: deque[Handle] = deque()
         self.timers = Timers()
         self.joiners: dict[greenlet, Any] = {}
@@ -92,7 +94,7 @@ class Hub:
         self.poller.want(self._wake_source, 1)
         self.greenlet = greenlet(self._run, self.main)
         self.switch: Callable[[], Any] = self.greenlet.switch
-        self._take_wakeup_fd()
+        self.take_wakeup_fd()
 
     # Scheduling ------------------------------------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ class Hub:
             self._wakeable
             or self.native_calls > 0  # a thread that has only just been started has no frame to be seen by
             or self.poller.is_waiting(besides=self._wake_source)
-            or len(sys._current_frames()) > 1  # another native thread of Python's
+            or len(sys._current_frames().keys() - bystanders) > 1  # another native thread of Python's
             or _has_signal_handler()
         )
 
@@ -258,7 +260,8 @@ class Hub:
             os_read(self._wake_read, 4096)
         self._wake_source.readers.append(Handle(self._on_poke))
 
-    def _take_wakeup_fd(self) -> None:
+    def take_wakeup_fd(self) -> None:
+        """Be woken by signals, if nobody else is. In the main OS thread; elsewhere nothing happens."""
         global _our_wakeup_fd  # noqa: PLW0603 - there is one for the process
         try:
             previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -285,6 +288,7 @@ class Hub:
         if self.closed:
             return
         self.closed = True
+        _hubs.discard(self)  # atomic: set.discard
         self.switch = _refuse_to_park
         self._give_back_wakeup_fd()
         self.poller.close()
@@ -309,6 +313,11 @@ class Hub:
             del thread_state.hub
         self.ready.clear()
         self.timers.heap.clear()
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether it waits in its poll. From any OS thread; False a moment too early for one that is being woken."""
+        return self._polling
 
     def is_idle(self) -> bool:
         """Whether nothing is scheduled and nobody waits or may call, so that the hub could be replaced."""
@@ -397,6 +406,10 @@ thread_state = _ThreadState()
 _main_thread_id = threading.main_thread().ident
 # The wake-up fd of signals is one for the process: what we put there last.
 _our_wakeup_fd = -1
+# Those in use, for whoever looks at the whole process.
+_hubs: set[Hub] = set()
+# Numbers of native threads that only look, and never wake anybody: a deadlock is one in spite of them.
+bystanders: set[int] = set()
 
 
 def _chosen_backend() -> str | None:
@@ -416,7 +429,13 @@ def has_hub() -> bool:
     return hasattr(thread_state, "hub")
 
 
+def all_hubs() -> list[Hub]:
+    """Return the hubs of all OS threads. From any OS thread."""
+    return list(_hubs)  # atomic: list of a set
+
+
 def _install(hub: Hub) -> Hub:
+    _hubs.add(hub)  # atomic: set.add
     thread_state.hub = hub
     thread_state.owner = _Owner(hub)
     return hub
@@ -455,6 +474,8 @@ def _after_fork_in_child() -> None:
     wakeup_fd = signal.set_wakeup_fd(-1)
     if wakeup_fd not in (-1, _our_wakeup_fd):
         _put_back_wakeup_fd(wakeup_fd)
+    _hubs.clear()
+    bystanders.clear()
     if not has_hub():
         return
     old = thread_state.hub

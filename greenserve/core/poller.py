@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from greenserve._originals import select, selectors
 from greenserve.core.timers import Handle
@@ -215,13 +215,15 @@ class Source:
 
     __slots__ = ("closed", "fd", "mask", "poller", "readers", "writers")
 
+    # Lists, not deques: nearly always empty or one long, and an empty deque takes ten times the memory.
+    queue_type: ClassVar[type[list[Handle]]] = list
+
     def __init__(self, poller: Poller, fd: int) -> None:
         self.poller = poller
         self.fd = fd
         self.mask = 0  # what we asked the system for: a hint
-        # Lists, not deques: nearly always empty or one long, and an empty deque takes ten times the memory.
-        self.readers: list[Handle] = []
-        self.writers: list[Handle] = []
+        self.readers = self.queue_type()
+        self.writers = self.queue_type()
         self.closed = False
 
     def is_awaited(self, events: int) -> bool:

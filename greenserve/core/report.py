@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import gc
 import os
+from itertools import compress
 from types import FrameType
 
 from greenlet import greenlet
 
-__all__ = ["describe_parked", "describe_place", "parked_greenlets"]
+__all__ = ["all_greenlets", "describe_parked", "describe_place", "is_core", "parked_greenlets"]
 
 # The machinery of waiting itself says nothing about who waits on what.
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def all_greenlets() -> list[greenlet]:
+    """Every greenlet of the process, of whatever OS thread, in no order."""
+    objects = gc.get_objects()
+    # No line of Python for each object, since there may be millions. Not isinstance: it asks an object for its
+    # __class__, and a lazy one would then come to life.
+    kinds = dict(zip(map(id, map(type, objects)), map(type, objects)))
+    wanted = {number for number, kind in kinds.items() if issubclass(kind, greenlet)}
+    return list(compress(objects, map(wanted.__contains__, map(id, map(type, objects)))))
 
 
 def parked_greenlets(hub: greenlet) -> list[greenlet]:
     """Every greenlet that is parked in the thread of ``hub``, without ``hub`` itself."""
     root = _root(hub)
     return [
-        found
-        for found in gc.get_objects()
-        # Not isinstance: it asks an object for its __class__, and a lazy one would then come to life.
-        if issubclass(type(found), greenlet)
-        and found is not hub
-        and found.gr_frame is not None
-        and _root(found) is root
+        found for found in all_greenlets() if found is not hub and found.gr_frame is not None and _root(found) is root
     ]
 
 
@@ -44,10 +49,15 @@ def _root(current: greenlet) -> greenlet:
     return current
 
 
+def is_core(frame: FrameType) -> bool:
+    """Whether a frame is of the machinery of waiting."""
+    return frame.f_code.co_filename.startswith(_CORE)
+
+
 def describe_place(frame: FrameType | None) -> str:
     """File, line and function of the innermost frame that is not the core's."""
     innermost = frame
-    while frame is not None and frame.f_code.co_filename.startswith(_CORE):
+    while frame is not None and is_core(frame):
         frame = frame.f_back
     frame = frame or innermost
     if frame is None:

@@ -75,6 +75,9 @@ class _Job:
                 self._error = None  # its traceback holds this frame
         return self._result
 
+    def __repr__(self) -> str:
+        return f"<a call in a native thread: {self._call or 'it runs, or has ended'}>"
+
 
 class _IdleThread:
     """A native thread with nothing to do: it waits for ``wake``, then looks at ``job``; None tells it to leave."""
