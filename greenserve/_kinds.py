@@ -27,10 +27,12 @@ __all__ = [
     "Networks",
     "Numbered",
     "OrOff",
+    "Receiver",
     "Several",
     "Size",
     "TcpAddress",
     "Text",
+    "TextOrDictionary",
     "UnixAddress",
     "normal_address",
     "parse_address",
@@ -197,6 +199,35 @@ class Text(Kind):
         if not text:
             raise ValueError
         return text
+
+
+class TextOrDictionary(Text):
+    """Text, or a dictionary, which only a file in Python can hold."""
+
+    __slots__ = ()
+
+    def check(self, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise TypeError
+        return value
+
+
+class Receiver(Kind):
+    """Where datagrams are sent: ``HOST:PORT``, or ``unix:PATH``."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("ADDRESS", "HOST:PORT, [IPV6]:PORT or unix:PATH")
+
+    def parse(self, text: str) -> TcpAddress | UnixAddress:
+        address = parse_address(text)
+        if isinstance(address, InheritedFd) or (isinstance(address, TcpAddress) and not address.port):
+            raise ValueError
+        return address
+
+    def literal(self, value: object) -> str:
+        return repr(str(value))
 
 
 class Choice(Kind):

@@ -1,4 +1,4 @@
-"""What a declaration of a setting is. The declarations are in ``settings``, and those about processes beside it."""
+"""What a declaration of a setting is. The declarations are in ``settings`` and in modules beside it."""
 
 from __future__ import annotations
 

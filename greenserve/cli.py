@@ -26,10 +26,12 @@ from greenserve.config import Config, Source, load, misspelt_variables, read_env
 from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
 from greenserve.core import get_hub
 from greenserve.errors import GreenserveError, SettingError
-from greenserve.logs import configure_logs, keep_logs_enabled
+from greenserve.logs import LogFile, Logs, configure_logs, keep_logs_enabled
 from greenserve.settings import SETTINGS, Setting
 from greenserve.wsgi import Server
-from greenserve.wsgi.accesslog import AccessLog
+from greenserve.wsgi.accesslog import AccessLog, Record
+from greenserve.wsgi.logformats import format_for_terminal, format_json
+from greenserve.wsgi.requestids import give_request_ids
 
 __all__ = ["main"]
 
@@ -99,7 +101,7 @@ def _serve(config: Config, warnings: list[str]) -> int:
     access_logfile = config.access_logfile
     if is_demo and not config.is_set("access_logfile") and sys.stdout.isatty():
         access_logfile = "-"  # who tries the demo by hand wants to see something happen
-    configure_logs(config.error_logfile, config.log_level, access_logfile)
+    logs = configure_logs(config.error_logfile, config.log_level, access_logfile, config.log_config)
     for line in warnings:
         log.warning("%s", line)
     _raise_file_limit()
@@ -114,12 +116,14 @@ def _serve(config: Config, warnings: list[str]) -> int:
         app = _load(config)
         server = Server(
             [listener.socket for listener in listeners],
-            app,
-            log_output=access_logfile is not None,
-            log_format=config.access_logformat,
+            give_request_ids(app) if config.request_id else app,
+            log=logs.access,
+            log_output=logs.access is not None,
+            log_format=_access_format(config, logs),
             **config.keywords_of("server"),
         )
         _stop_on_signals(server, config.graceful_timeout)
+        _reopen_on_usr1(logs)
         if config.certfile is not None:
             _reload_on_hangup(server)
         where = " and ".join(map(str, listeners))
@@ -130,6 +134,20 @@ def _serve(config: Config, warnings: list[str]) -> int:
         for listener in listeners:
             listener.close()
     return 0
+
+
+def _access_format(config: Config, logs: Logs) -> str | Callable[[Record], str]:
+    """What makes the access lines: a person at a terminal gets short ones, unless asked for others."""
+    if config.access_log_json:
+        return format_json
+    if isinstance(logs.access, LogFile) and logs.access.is_terminal and not config.is_set("access_logformat"):
+        return format_for_terminal(logs.access.has_colours)
+    log_format: str = config.access_logformat
+    return log_format
+
+
+def _reopen_on_usr1(logs: Logs) -> None:
+    signal.signal(signal.SIGUSR1, lambda number, frame: logs.reopen())
 
 
 def _check_log_format(config: Config) -> None:

@@ -24,6 +24,7 @@ from greenserve._kinds import (
 )
 from greenserve._process_settings import PROCESS_SETTINGS
 from greenserve._setting import Setting
+from greenserve._watch_settings import WATCH_SETTINGS
 
 __all__ = ["ALIASES", "SETTINGS", "TLS", "Setting"]
 
@@ -318,6 +319,7 @@ SETTINGS: dict[str, Setting] = {
             group=_LOGGING,
             aliases=("access_log_format",),
         ),
+        *WATCH_SETTINGS,
         *PROCESS_SETTINGS,
     )
 }

@@ -16,7 +16,18 @@ PACKAGE = Path(__file__).parent.parent / "greenserve"
 
 # What every row may import.
 EVERYWHERE = frozenset(
-    {"errors", "_originals", "settings", "_setting", "_process_settings", "_kinds", "extras", "_log", "_version"}
+    {
+        "errors",
+        "_originals",
+        "settings",
+        "_setting",
+        "_process_settings",
+        "_watch_settings",
+        "_kinds",
+        "extras",
+        "_log",
+        "_version",
+    }
 )
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
@@ -73,7 +84,8 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "_kinds": frozenset(),
     "_setting": frozenset({"errors", "_kinds"}),
     "_process_settings": frozenset({"_kinds", "_setting"}),
-    "settings": frozenset({"_kinds", "_process_settings", "_setting"}),
+    "_watch_settings": frozenset({"_kinds", "_setting"}),
+    "settings": frozenset({"_kinds", "_process_settings", "_setting", "_watch_settings"}),
     "extras": frozenset({"errors"}),
 }
 
@@ -101,6 +113,7 @@ EXTRA_MODULES: dict[str, str] = {
     "_toml": "tomli",
     "supervisor._setproctitle": "setproctitle",
     "supervisor._watchfiles": "watchfiles",
+    "websocket.codec": "websockets",
 }
 
 

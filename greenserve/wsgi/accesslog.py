@@ -1,7 +1,8 @@
 """One line for each request. Knows no connection: takes what a request was and what became of it.
 
 Formats are ``%(name)s`` with gunicorn's atoms (``h l u t r m U q H s B b f a T M D L p`` and ``{field}i``,
-``{field}o``, ``{variable}e``) or eventlet's names (``client_ip`` and so on); both may stand in one format.
+``{field}o``, ``{variable}e``) or eventlet's names (``client_ip`` and so on); both may stand in one format. What is
+no format of atoms, such as JSON, is a function from a record to its line.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Protocol, cast
 
 from greenserve.settings import SETTINGS
 
-__all__ = ["COMBINED", "EVENTLET", "AccessLog", "Logger", "Record"]
+__all__ = ["COMBINED", "EVENTLET", "AccessLog", "Logger", "Record", "TextFile", "escape"]
 
 
 class Logger(Protocol):
@@ -27,6 +28,13 @@ class Logger(Protocol):
 
     def debug(self, message: str, /, *args: object) -> None:
         """Likewise. A file may have an ``info``; both methods make a logger."""
+
+
+class TextFile(Protocol):
+    """What takes text."""
+
+    def write(self, text: str, /) -> object:
+        """Take ``text``, whole lines."""
 
 
 # The combined format of Apache httpd, which gunicorn uses too.
@@ -60,6 +68,11 @@ class Record:
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
     return "\\" + character if character in '"\\' else f"\\x{ord(character):02x}"
+
+
+def escape(text: str) -> str:
+    """``text``, which is latin-1, without what could forge a line or reach the terminal of its reader."""
+    return _UNSAFE.sub(_escape, text)
 
 
 def _safe(text: str) -> str:
@@ -153,6 +166,28 @@ def _atom(name: str) -> Callable[[Record], Any]:
     return response_field
 
 
+def _compile(log_format: str) -> Callable[[Record], str]:
+    """Return what makes a line of a record. Raises ValueError."""
+    atoms: list[Callable[[Record], Any]] = []
+
+    def placeholder(match: re.Match[str]) -> str:
+        if match.group() == "%%":
+            return "%%"
+        atoms.append(_atom(match.group(1)))
+        return "%" + match.group(2)
+
+    template = _ATOM.sub(placeholder, log_format)
+    try:
+        template % tuple(0 for _ in atoms)
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"log_format {log_format!r} is not a %-format: {exc}") from None
+
+    def format_record(record: Record) -> str:
+        return template % tuple([atom(record) for atom in atoms])
+
+    return format_record
+
+
 class AccessLog:
     """Formats records and writes them to a logger or a file.
 
@@ -160,43 +195,29 @@ class AccessLog:
         log: A logger, or a file.
         log_format: See the module.
 
+    Attributes:
+        format: Makes the line of a record, without its end.
+
     Raises:
         ValueError: The format names an atom that does not exist.
     """
 
-    __slots__ = ("_atoms", "_file", "_is_enabled", "_logger", "_template")
+    __slots__ = ("_file", "_is_enabled", "_logger", "format")
 
-    def __init__(self, log: Logger | TextIO, log_format: str = COMBINED) -> None:
+    def __init__(self, log: Logger | TextFile, log_format: str | Callable[[Record], str] = COMBINED) -> None:
         self._logger: Logger | None = None
-        self._file: TextIO | None = None
+        self._file: TextFile | None = None
         if callable(getattr(log, "info", None)) and callable(getattr(log, "debug", None)):
             self._logger = cast(Logger, log)
         else:
-            self._file = cast(TextIO, log)
+            self._file = cast(TextFile, log)
         self._is_enabled: Callable[[int], bool] | None = getattr(log, "isEnabledFor", None)
-        atoms: list[Callable[[Record], Any]] = []
-
-        def placeholder(match: re.Match[str]) -> str:
-            if match.group() == "%%":
-                return "%%"
-            atoms.append(_atom(match.group(1)))
-            return "%" + match.group(2)
-
-        self._template = _ATOM.sub(placeholder, log_format)
-        self._atoms = atoms
-        try:
-            self._template % tuple(0 for _ in atoms)
-        except (TypeError, ValueError) as exc:
-            raise ValueError(f"log_format {log_format!r} is not a %-format: {exc}") from None
+        self.format = _compile(log_format) if isinstance(log_format, str) else log_format
 
     @property
     def enabled(self) -> bool:
         """Whether a line would go anywhere. Cheap enough to ask for each request."""
         return self._is_enabled is None or self._is_enabled(logging.INFO)
-
-    def format(self, record: Record) -> str:
-        """The line for ``record``, without its end."""
-        return self._template % tuple([atom(record) for atom in self._atoms])
 
     def write(self, record: Record) -> None:
         """Log ``record``."""

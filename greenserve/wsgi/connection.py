@@ -232,4 +232,6 @@ class BodySource:
             raise BodyError(f"the client left in the middle of its request's body: {exc}") from exc
         finally:
             connection.deadline = NEVER
+        if connection.server.meter is not None:
+            connection.server.meter.bytes_in += len(data)
         return data

@@ -86,6 +86,7 @@ class HttpProtocol(Connection):
 
     Attributes:
         served: How many requests it has answered.
+        started: When the request that runs began, in monotonic seconds; 0 if nobody wants to know.
         method: That of the request that runs.
         response: The answer to the request that runs, or None.
         body: The body of that request, while there may be more of it to read.
@@ -110,12 +111,14 @@ class HttpProtocol(Connection):
         "method",
         "response",
         "served",
+        "started",
     )
 
     def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
         super().__init__(conn, address, server, initial)
         self.can_sendfile = server.can_sendfile
         self.served = 0
+        self.started = 0.0
         self.method = ""  # of the request that runs
         self._framing: Framing | None = None  # of a request with a body
         self._keep_alive = False  # what the client and the server's settings say
@@ -235,7 +238,9 @@ class HttpProtocol(Connection):
         server.requests += 1
         response = self.response = Response(self, environ, self._keep_alive)
         access_log = server.access_log
-        started = monotonic() if access_log is not None and access_log.enabled else 0.0
+        is_logged = access_log is not None and access_log.enabled
+        meter = server.meter
+        started = self.started = monotonic() if is_logged or meter is not None else 0.0
         try:
             response.execute(server.app, environ)
         except BaseException as exc:
@@ -244,9 +249,16 @@ class HttpProtocol(Connection):
                 raise
         finally:
             if started:
+                seconds = monotonic() - started
                 if self._hijacked is not None:
                     response.head, response.sent = _TAKEN_OVER, 0  # whatever the app has answered since
-                server.log_access(environ, response, monotonic() - started)
+                    if meter is not None:
+                        meter.record_status(101)
+                elif meter is not None:
+                    head = response.head
+                    meter.record(0 if head is None else head.code, seconds, response.sent)
+                if is_logged:
+                    server.log_access(environ, response, seconds)
             if posthooks:
                 _run_posthooks(posthooks, environ)
         self.response = None
@@ -527,6 +539,8 @@ class HttpProtocol(Connection):
         """Answer a request that can't be served, and end the connection: nothing behind it is executed. May switch."""
         log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
         self.server.refused += 1
+        if self.server.meter is not None:
+            self.server.meter.record_status(int(exc.status[:3]))
         self.phase = Phase.CLOSING
         is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
         self.send(self._error_page(exc.status, str(exc), not is_head), monotonic())

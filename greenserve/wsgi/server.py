@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from greenlet import greenlet
 
@@ -26,11 +26,12 @@ from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, TLS
-from greenserve.wsgi.accesslog import COMBINED, AccessLog, Logger, Record
+from greenserve.wsgi.accesslog import COMBINED, AccessLog, Logger, Record, TextFile
 from greenserve.wsgi.connection import Phase
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.hooks import DisconnectWatch
+from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.proxies import Trust
 from greenserve.wsgi.response import Response
@@ -73,6 +74,7 @@ class Server:
     Attributes:
         connections: The open connections.
         access_log: Where requests are logged, or None.
+        meter: Counts answers, or None.
         requests: Requests whose app was run.
         refused: Requests that were answered with an error of ours instead.
         failed: Requests whose app raised.
@@ -86,9 +88,9 @@ class Server:
         *,
         ssl_context: SSLContext | None = None,
         environ: dict[str, Any] | None = None,
-        log: Logger | TextIO | None = None,
+        log: Logger | TextFile | None = None,
         log_output: bool = True,
-        log_format: str | None = None,
+        log_format: str | Callable[[Record], str] | None = None,
         log_x_forwarded_for: bool = False,
         protocol: type[HttpProtocol] = HttpProtocol,
         pool: Any = None,
@@ -132,6 +134,7 @@ class Server:
         self.log_x_forwarded_for = log_x_forwarded_for
         self.can_sendfile = True
         self.access_log = _access_log(log, log_format) if log_output else None
+        self.meter: Meter | None = None
         self.tls = _handshaker(self.listeners, ssl_context, values)
         self.environ: Environ = server_environ("http", multiprocess=multiprocess, extra=environ)
         self.tls_environ: Environ = server_environ("https", multiprocess=multiprocess, extra=environ)
@@ -491,7 +494,7 @@ class Server:
 def server(
     sock: GreenSocket | Iterable[GreenSocket],
     site: WSGIApp,
-    log: Logger | TextIO | None = None,
+    log: Logger | TextFile | None = None,
     environ: dict[str, Any] | None = None,
     max_size: int | None = None,
     max_http_version: str = "HTTP/1.1",
@@ -502,7 +505,7 @@ def server(
     custom_pool: Any = None,
     keepalive: bool | float | None = True,
     log_output: bool = True,
-    log_format: str | None = None,
+    log_format: str | Callable[[Record], str] | None = None,
     url_length_limit: int | None = None,
     debug: bool = False,
     socket_timeout: float | None = None,
@@ -590,7 +593,7 @@ def _handshaker(
     return handshaker
 
 
-def _access_log(target: Logger | TextIO | None, log_format: str | None) -> AccessLog:
+def _access_log(target: Logger | TextFile | None, log_format: str | Callable[[Record], str] | None) -> AccessLog:
     return AccessLog(logging.getLogger("greenserve.access") if target is None else target, log_format or COMBINED)
 
 

@@ -184,7 +184,8 @@ def test_a_person_who_tries_the_demo_sees_the_requests(start: START) -> None:
                 connection.request("GET", "/health")
                 assert connection.getresponse().read() == b'{"status": "ok"}\n'
                 connection.close()
-                assert '"GET /health HTTP/1.1" 200' in terminal.readline()
+                line = re.sub(r"\x1b\[[\d;]*m", "", terminal.readline())
+                assert re.match(r"\d\d:\d\d:\d\d 200 +\d.* GET /health 127\.0\.0\.1$", line)
             finally:
                 command.terminate()
     finally:

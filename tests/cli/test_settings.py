@@ -253,7 +253,7 @@ def test_what_is_offered_is_used() -> None:
     """A setting that nobody reads would be a promise in the help. Held against the sources."""
     package = Path(settings.__file__).parent
     sources = {"server": [*(package / "wsgi").glob("*.py")], "listen": [package / "net" / "listeners.py"]}
-    sources[None] = [package / "cli.py", *(package / "supervisor").glob("*.py")]
+    sources[None] = [package / "cli.py", *(package / "supervisor").glob("*.py"), *(package / "admin").glob("*.py")]
     for setting in SETTINGS.values():
         pattern = rf"config\.{setting.name}\b" if setting.keyword_of is None else rf"\b{setting.name}\b"
         text = "".join(path.read_text() for path in sources[setting.keyword_of])

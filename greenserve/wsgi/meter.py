@@ -1,0 +1,50 @@
+"""What a server has counted. Numbers alone: who reads them, and where they are shown, is others' business.
+
+A server has none unless it is given one. What is counted here is what only the server's own path knows; whatever can
+be found out by looking, such as how many connections are open, is looked for by who wants to know.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+__all__ = ["BOUNDS", "Meter"]
+
+# Upper bounds of the histogram's buckets, in seconds; one more bucket has what took longer.
+BOUNDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
+)  # fmt: skip
+
+_find_bucket = bisect_left
+
+
+class Meter:
+    """Counts answers. Used by one OS thread, the server's; may be read by any.
+
+    Attributes:
+        by_status: How many answers had which status, by the status; under 0 those that never came.
+        buckets: How many requests took how long: the first of `BOUNDS` that they did not exceed.
+        seconds: How long all of those took together.
+        bytes_out: Bytes of the answers' bodies.
+        bytes_in: Bytes of the requests' bodies, as far as the app has read them.
+    """
+
+    __slots__ = ("buckets", "by_status", "bytes_in", "bytes_out", "seconds")
+
+    def __init__(self) -> None:
+        self.by_status = [0] * 1000
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+        self.bytes_out = 0
+        self.bytes_in = 0
+
+    def record(self, status: int, seconds: float, sent: int) -> None:
+        """Count a request that was answered with ``status`` (0: not at all) after ``seconds``."""
+        self.by_status[status] += 1
+        self.buckets[_find_bucket(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+        self.bytes_out += sent
+
+    def record_status(self, status: int) -> None:
+        """Count an answer whose time says nothing: a refusal, a connection that an app has taken over."""
+        self.by_status[status] += 1

@@ -1,0 +1,99 @@
+"""What the server counts of each request, when it is given a meter."""
+
+from __future__ import annotations
+
+import greenserve
+from greenserve.wsgi.meter import BOUNDS, Meter
+from tests.wsgi.raw import get, running
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/fail":
+        raise ValueError
+    if path == "/taken":
+        environ["greenserve.socket"].sendall(b"mine")
+        return []
+    if path == "/slow":
+        greenserve.sleep(0.03)
+    if path == "/read":
+        environ["wsgi.input"].read()
+    start_response("404 Not Found" if path == "/absent" else "200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello"]
+
+
+def count(*requests):
+    with running(app, log_output=False) as run:
+        meter = run.server.meter = Meter()
+        for request in requests:
+            client = run.connect()
+            client.send(request)
+            client.send_end()
+            client.read_rest()
+    return meter
+
+
+def statuses(meter):
+    return {status: number for status, number in enumerate(meter.by_status) if number}
+
+
+def test_answers_are_counted_by_their_status(caplog):
+    meter = count(get("/"), get("/"), get("/absent"), get("/fail"))
+    assert statuses(meter) == {200: 2, 404: 1, 500: 1}
+
+
+def test_a_refusal_counts_by_its_status_and_says_nothing_about_time():
+    meter = count(b"GET / HTTP/1.1\r\n\r\n")
+    assert statuses(meter) == {400: 1}
+    assert sum(meter.buckets) == 0
+
+
+def test_a_connection_that_was_taken_over_says_nothing_about_time():
+    meter = count(get("/taken"))
+    assert statuses(meter) == {101: 1}
+    assert sum(meter.buckets) == 0
+
+
+def test_each_request_is_in_the_bucket_of_its_time():
+    meter = count(get("/slow"))
+    assert sum(meter.buckets) == 1
+    assert meter.buckets.index(1) >= BOUNDS.index(0.05)
+    assert 0.03 <= meter.seconds < 10
+
+
+def test_a_time_is_in_the_first_bucket_whose_bound_it_does_not_exceed():
+    meter = Meter()
+    for seconds in (0.0, 0.0001, 0.00011, 60.0, 61.0):
+        meter.record(200, seconds, 0)
+    assert (meter.buckets[0], meter.buckets[1], meter.buckets[-2], meter.buckets[-1]) == (2, 1, 1, 1)
+
+
+def test_bytes_of_bodies_are_counted_both_ways():
+    meter = count(get("/read", "Content-Length: 7", method="POST", body=b"1234567"), get("/"))
+    assert meter.bytes_in == 7
+    assert meter.bytes_out == 10
+
+
+def test_a_chunked_body_counts_as_what_came_over_the_wire():
+    body = b"3\r\nabc\r\n0\r\n\r\n"
+    meter = count(get("/read", "Transfer-Encoding: chunked", method="POST", body=body))
+    assert 3 <= meter.bytes_in <= len(body)
+
+
+def test_a_request_that_runs_says_since_when():
+    seen = []
+
+    def look(environ, start_response):
+        (protocol,) = run.server.connections
+        seen.append(protocol.started)
+        start_response("200 OK", [])
+        return [b""]
+
+    with running(look, log_output=False) as run:
+        run.ask(get())
+        run.server.meter = Meter()
+        run.clients[0].close()
+        greenserve.sleep(0)
+        run.ask(get())
+    assert seen[0] == 0.0
+    assert seen[-1] > 0.0
