@@ -187,8 +187,9 @@ get_ident.__module__ = "_thread"
 
 def get_main_thread_ident() -> int | None:
     """Return the number of the main thread."""
-    if _main.process != os.getpid():  # the first to ask is threading's after-fork code, in the thread that forked
-        _main.ident, _main.process = get_ident(), os.getpid()
+    if _main.process != os.getpid():  # the first to ask is the after-fork code, in the thread that forked
+        _main.process = os.getpid()  # first: who forked in a signal handler, and acts as main, asks here who it is
+        _main.ident = get_ident()
     return _main.ident
 
 
@@ -388,6 +389,7 @@ def shutdown() -> None:
 
 
 def _after_fork_in_child() -> None:
+    get_main_thread_ident()  # threading has asked already, unless it is patched in the child alone
     current = getcurrent()
     for thread in list(_alive):
         if thread is current:

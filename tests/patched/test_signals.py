@@ -128,3 +128,25 @@ def test_logging_from_handlers_and_finalizers_never_deadlocks() -> None:
         )
         == "4000 4000 True\n"
     )
+
+
+def test_a_child_that_is_patched_by_itself_knows_its_main_thread_in_a_handler() -> None:
+    printed = run_script(
+        """
+        import os, signal, threading
+        import greenserve
+        from greenserve import monkey
+        from greenserve.green import _thread  # loaded before the fork, in use after it
+
+        if os.fork():
+            os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+        monkey.patch_all()
+        signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(threading.current_thread().name))
+        seen = []
+        greenserve.spawn(signal.raise_signal, signal.SIGUSR1).wait()
+        print(*seen, flush=True)
+        os._exit(0)
+        """,
+        patch=False,
+    )
+    assert printed == "MainThread\n"
