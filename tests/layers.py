@@ -108,9 +108,10 @@ REFUSED: dict[str, frozenset[str]] = {
     "core": frozenset({"socket", "ssl", "asyncio", "http"}),
 }
 
-# What is neither ours nor the standard library's: greenlet, and an extra's package in the one module about it.
+# What is neither ours nor the standard library's: greenlet, and an extra's packages in the one module about it.
 EXTRA_MODULES: dict[str, str] = {
     "_toml": "tomli",
+    "contrib.gunicorn": "gunicorn",
     "supervisor._setproctitle": "setproctitle",
     "supervisor._watchfiles": "watchfiles",
     "websocket.codec": "websockets",
@@ -238,7 +239,7 @@ def _why_not_outside(item: Import, module: str, row: str) -> str | None:
     if name in REFUSED.get(row, ()):
         return f"{row} refuses to know it"
     # tomllib is in the standard library since Python 3.11.
-    if name in sys.stdlib_module_names or name in {"greenlet", "tomllib"} or name == EXTRA_MODULES.get(module):
+    if name in sys.stdlib_module_names or name in {"greenlet", "tomllib"} or name in EXTRA_MODULES.get(module, "").split():
         return None
     return "neither ours nor the standard library's, and not the extra that this module is about"
 
