@@ -395,7 +395,7 @@ class HttpProtocol(Connection):
         remaining = body.remaining
         return remaining is None or remaining <= _MAX_DRAIN
 
-    def minimum_chunk_size(self) -> int:
+    def least_block(self) -> int:
         """How many bytes of a streamed answer to collect before they are sent; 0 sends each block at once."""
         size = self.server.minimum_chunk_size
         response = self.response

@@ -174,7 +174,7 @@ class Response(Run):
         if type(blocks) is list or type(blocks) is tuple:
             self._send_all(list(map(as_bytes, blocks)))
             return
-        minimum = self._protocol.minimum_chunk_size()
+        minimum = self._protocol.least_block()
         # A sequence is there already: its blocks are written one after the other as they are.
         if minimum and not isinstance(blocks, Sized):
             blocks = _collected(blocks, minimum)
