@@ -8,7 +8,9 @@ The map, each row resting on those above it:
 - ``sync``: events, locks, queues, pools.
 - ``net``: green sockets, listeners, the native thread pool.
 - ``wsgi``: the server.
+- ``websocket``: WebSockets, on the server's side and the client's.
 - ``green``: the standard library, cooperative; ``monkey``: the patch that puts it in place.
+- ``aio``: asyncio in the same OS thread.
 - ``cli``: the command.
 
 Importing this patches nothing.
@@ -57,8 +59,10 @@ TYPE_CHECKING = False  # as typing's, without the milliseconds that importing ty
 if TYPE_CHECKING:
     from typing import Any
 
+    from greenserve import aio as aio
     from greenserve import green as green
     from greenserve import monkey as monkey
+    from greenserve import websocket as websocket
     from greenserve import wsgi as wsgi
     from greenserve.net.tls import wrap_ssl as wrap_ssl
 
@@ -84,6 +88,7 @@ __all__ = [
     "StopServe",
     "Timeout",
     "__version__",
+    "aio",
     "connect",
     "execute",
     "get_hub",
@@ -100,13 +105,14 @@ __all__ = [
     "spawn_after",
     "spawn_n",
     "use_hub",
+    "websocket",
     "with_timeout",
     "wrap_ssl",
     "wsgi",
 ]
 
 # Not everybody who wants a queue wants a server, or OpenSSL: these are imported when they are first asked for.
-_SUBMODULES = ("green", "monkey", "wsgi")
+_SUBMODULES = ("aio", "green", "monkey", "websocket", "wsgi")
 
 
 def __getattr__(name: str) -> Any:

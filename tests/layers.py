@@ -57,7 +57,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "websocket": _SERVER,
     "green": frozenset({"core", "sync", "net"}),
     "monkey": frozenset({"green"}),
-    "aio": _SERVER | {"websocket", "green", "monkey"},
+    "aio": frozenset({"core", "sync", "net", "green"}),
     "debug": _SERVER | {"websocket", "green", "monkey", "aio"},
     "config": frozenset(),
     "_toml": frozenset(),

@@ -25,6 +25,7 @@ from greenserve.core.hub import Hub
 from greenserve.core.poller import Source
 from greenserve.core.waiters import sleep, wait_readable
 from greenserve.errors import ClosedWhileWaiting
+from greenserve.green._loops import notice_loop
 from greenserve.green._parking import find_hub, give_way, park_on
 
 __all__ = ["epoll", "poll", "select"]
@@ -116,6 +117,7 @@ def _ask(
 
 def _begin(hub: Hub, timeout: float | None) -> float | None:
     """Give others their turn, and return the deadline. May switch."""
+    notice_loop(hub)
     if timeout == 0:
         sleep(0)  # whoever asks again and again without waiting would keep everybody else from running
         return None
