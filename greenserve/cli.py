@@ -1,7 +1,6 @@
-"""The command ``greenserve``: arguments to settings, settings to a server, signals to its end.
+"""The command ``greenserve``: arguments to settings, settings to what is served.
 
-Only this module writes to the terminal, installs signal handlers, sets up logging and changes the limits of the
-process.
+Only this module writes to the terminal, sets up logging and changes the limits of the process.
 """
 
 from __future__ import annotations
@@ -14,24 +13,27 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from types import FrameType
+from functools import partial
 from typing import Any, NoReturn, TextIO
 
 from greenserve import demo, monkey
 from greenserve._kinds import Flag, Several
 from greenserve._version import __version__
 from greenserve.apps import AppError, load_app
-from greenserve.binds import open_listeners
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
 from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
-from greenserve.core import get_hub
 from greenserve.errors import GreenserveError, SettingError
 from greenserve.logs import LogFile, Logs, configure_logs, keep_logs_enabled
+from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, Setting
+from greenserve.supervisor import Hooks, Master, Site, needs_master, serve_alone
+from greenserve.supervisor.identity import enter_directory
+from greenserve.supervisor.upgrade import Start
 from greenserve.wsgi import Server
 from greenserve.wsgi.accesslog import AccessLog, Record
 from greenserve.wsgi.logformats import format_for_terminal, format_json
 from greenserve.wsgi.requestids import give_request_ids
+from greenserve.wsgi.run import WSGIApp
 
 __all__ = ["main"]
 
@@ -72,22 +74,37 @@ def _run(argv: Sequence[str]) -> int:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
     _check_log_format(config)
-    warnings = [*misspelt_variables(os.environ), *(file.warnings if file else ())]
-    if config.patch:
+    hooks = Hooks(file.functions if file else {})
+    start = Start()
+    has_master = needs_master(config, hooks) and not is_check
+    if config.patch and not has_master:
         # Before the application and anything that it imports: an application that blocks the hub is the worst surprise.
         monkey.patch_all()
-    _enter_directory(config)
+    enter_directory(config)
     if is_check:
         Server([], _load(config), log_output=False, **config.keywords_of("server"))
         return 0
-    return _serve(config, warnings)
+    logs = _open_logs(config)
+    for line in [*misspelt_variables(os.environ), *(file.warnings if file else ())]:
+        log.warning("%s", line)
+    _raise_file_limit()
+    site = Site(
+        config,
+        hooks,
+        logs,
+        load=_load,
+        build=partial(_build, logs),
+        reread=partial(_reread, options, file.path if file else None),
+        announce=_announce,
+    )
+    return Master(site, start).run() if has_master else serve_alone(site)
 
 
-def _read_settings(options: dict[str, Any]) -> tuple[Config, ConfigFile | None]:
-    """Return the settings from all sources, and the configuration file if there is one."""
+def _read_settings(options: dict[str, Any], path: str | None = None) -> tuple[Config, ConfigFile | None]:
+    """Return the settings from all sources, and the configuration file if there is one: ``path``, if that is given."""
     command_line = _command_line(options)
     ours, platform = read_environment(os.environ)
-    path = load(command_line, ours).config
+    path = path or load(command_line, ours).config
     if path is None and os.path.exists(DEFAULT_FILE):
         path = DEFAULT_FILE
     if path is None:
@@ -96,44 +113,37 @@ def _read_settings(options: dict[str, Any]) -> tuple[Config, ConfigFile | None]:
     return load(command_line, ours, file.source, platform), file
 
 
-def _serve(config: Config, warnings: list[str]) -> int:
-    is_demo = config.wsgi_app is None
-    access_logfile = config.access_logfile
-    if is_demo and not config.is_set("access_logfile") and sys.stdout.isatty():
-        access_logfile = "-"  # who tries the demo by hand wants to see something happen
-    logs = configure_logs(config.error_logfile, config.log_level, access_logfile, config.log_config)
-    for line in warnings:
+def _reread(options: dict[str, Any], path: str | None) -> tuple[Config, Hooks]:
+    config, file = _read_settings(options, path)
+    _check_log_format(config)
+    for line in file.warnings if file else ():
         log.warning("%s", line)
-    _raise_file_limit()
-    # First of all, since an application may take seconds to load, and a busy port is told at once.
-    listeners = open_listeners(
-        config.bind,
-        unix_socket_mode=config.unix_socket_mode,
-        scheme="http" if config.certfile is None else "https",
-        **config.keywords_of("listen"),
+    return config, Hooks(file.functions if file else {})
+
+
+def _open_logs(config: Config) -> Logs:
+    access_logfile = config.access_logfile
+    if config.wsgi_app is None and not config.is_set("access_logfile") and sys.stdout.isatty():
+        access_logfile = "-"  # who tries the demo by hand wants to see something happen
+    return configure_logs(config.error_logfile, config.log_level, access_logfile, config.log_config)
+
+
+def _build(logs: Logs, config: Config, sockets: Sequence[GreenSocket], app: WSGIApp, multiprocess: bool) -> Server:
+    return Server(
+        list(sockets),
+        give_request_ids(app) if config.request_id else app,
+        log=logs.access,
+        log_output=logs.access is not None,
+        log_format=_access_format(config, logs),
+        multiprocess=multiprocess,
+        **config.keywords_of("server"),
     )
-    try:
-        app = _load(config)
-        server = Server(
-            [listener.socket for listener in listeners],
-            give_request_ids(app) if config.request_id else app,
-            log=logs.access,
-            log_output=logs.access is not None,
-            log_format=_access_format(config, logs),
-            **config.keywords_of("server"),
-        )
-        _stop_on_signals(server, config.graceful_timeout)
-        _reopen_on_usr1(logs)
-        if config.certfile is not None:
-            _reload_on_hangup(server)
-        where = " and ".join(map(str, listeners))
-        what = "the demo" if is_demo else config.wsgi_app
-        _write(sys.stdout, f"greenserve {__version__} serving {what} at {where} (Ctrl-C stops)")
-        server.serve_forever()
-    finally:
-        for listener in listeners:
-            listener.close()
-    return 0
+
+
+def _announce(config: Config, where: str, workers: int | None) -> None:
+    what = "the demo" if config.wsgi_app is None else config.wsgi_app
+    by = "" if workers is None else f" with {workers} worker{'s' if workers > 1 else ''}"
+    _write(sys.stdout, f"greenserve {__version__} serving {what} at {where}{by} (Ctrl-C stops)")
 
 
 def _access_format(config: Config, logs: Logs) -> str | Callable[[Record], str]:
@@ -146,25 +156,12 @@ def _access_format(config: Config, logs: Logs) -> str | Callable[[Record], str]:
     return log_format
 
 
-def _reopen_on_usr1(logs: Logs) -> None:
-    signal.signal(signal.SIGUSR1, lambda number, frame: logs.reopen())
-
-
 def _check_log_format(config: Config) -> None:
     try:
         AccessLog(log, config.access_logformat)
     except ValueError as exc:
         where = config.origin("access_logformat")
         raise SettingError(f"access_logformat = {config.access_logformat!r} ({where}): {exc}") from exc
-
-
-def _enter_directory(config: Config) -> None:
-    if config.chdir is not None:
-        try:
-            os.chdir(config.chdir)
-        except OSError as exc:
-            raise SettingError(f"chdir = {config.chdir!r} ({config.origin('chdir')}): {exc.strerror}") from exc
-    sys.path[:0] = [os.getcwd(), *map(os.path.abspath, config.pythonpath or ())]
 
 
 def _load(config: Config) -> Callable[..., Any]:
@@ -184,39 +181,6 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as exc:  # macOS says "unlimited" and means less
         log.debug("the limit of open files stays at %d: %s", soft, exc)
-
-
-def _stop_on_signals(server: Server, graceful_timeout: float) -> None:
-    """The first INT or TERM stops gracefully. A QUIT, or an INT after either, stops at once."""
-    received: set[int] = set()
-    hub = get_hub()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGQUIT or (number == signal.SIGINT and received):
-            server.stop(0)
-        elif not received:
-            server.stop()
-            # Not from in here: the signal may have come in the middle of writing another line.
-            hub.call_soon(log.info, "stopping within %g s; Ctrl-C or QUIT stops at once", graceful_timeout)
-        received.add(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, stop)
-
-
-def _reload_on_hangup(server: Server) -> None:
-    """A HUP has certificate and key read again, by the hub: a log can't be written from a signal handler."""
-    hub = get_hub()
-    signal.signal(signal.SIGHUP, lambda number, frame: hub.call_soon(_reload_certificates, server))
-
-
-def _reload_certificates(server: Server) -> None:
-    try:
-        server.reload_certificates()
-    except SettingError as exc:
-        log.error("the certificate stays as it was: %s", exc)
-    else:
-        log.info("the certificate was read again")
 
 
 def _write(stream: TextIO, text: str) -> None:

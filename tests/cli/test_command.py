@@ -228,6 +228,7 @@ def test_the_configuration_file_of_the_folder_is_read_and_what_looks_misspelt_in
 
 def test_a_misspelt_variable_is_told_in_the_log(start: START) -> None:
     command = start("shop:app", env={**environment(), "GREENSERVE_BACKLOGS": "1"})
+    command.stop()
     assert "[WARNING] GREENSERVE_BACKLOGS in the environment is not a setting; did you mean GREENSERVE_BACKLOG?" in (
         command.stderr
     )

@@ -1,0 +1,74 @@
+"""A new master beside this one: the binary upgrade (USR2). It gets the listening sockets, and its own workers.
+
+While both run each has workers that accept. The operator ends the old one (TERM or QUIT) or, to go back, the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NoReturn
+
+from greenserve.supervisor.listeners import HANDED_ON
+
+__all__ = ["Start"]
+
+# The variable that tells a new master who started it.
+_OLD_MASTER = "GREENSERVE_OLD_MASTER"
+
+# What the service manager left for one process alone.
+_FOR_ONE_PROCESS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")
+
+
+class Start:
+    """How this process was started, so that it can be done once more.
+
+    Attributes:
+        old_master: The process of the master before us that started this one, or None.
+    """
+
+    __slots__ = ("_directory", "_environ", "old_master")
+
+    def __init__(self) -> None:
+        """Look at the process as it is: call this before anything changes directory or environment."""
+        pid = os.environ.pop(_OLD_MASTER, "")
+        self.old_master = int(pid) if pid and int(pid) == os.getppid() else None
+        self._directory = _logical_directory()
+        self._environ = {
+            name: value for name, value in os.environ.items() if name not in _FOR_ONE_PROCESS and name != HANDED_ON
+        }
+
+    def lives_with_old_master(self) -> bool:
+        """Whether the master that started this one still runs. Its end makes us somebody else's child."""
+        return self.old_master is not None and os.getppid() == self.old_master
+
+    def execute(self, sockets: Iterable[tuple[str, int]]) -> NoReturn:
+        """Become a new master, in a process that was forked for that.
+
+        Args:
+            sockets: What it gets: what bind said, and the fd.
+
+        Raises:
+            OSError: As the system says.
+        """
+        sockets = list(sockets)
+        for _, fd in sockets:
+            os.set_inheritable(fd, True)
+        os.chdir(self._directory)
+        environ = {**self._environ, _OLD_MASTER: str(os.getppid()), HANDED_ON: json.dumps(sockets)}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
+
+
+def _logical_directory() -> str:
+    """Return the current directory by the name that the shell has for it.
+
+    A deployment may be a symbolic link that leads somewhere else by the time of the upgrade.
+    """
+    here = os.getcwd()
+    with suppress(KeyError, OSError):
+        if os.path.samefile(os.environ["PWD"], here):
+            return os.environ["PWD"]
+    return here
