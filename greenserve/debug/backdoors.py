@@ -19,6 +19,7 @@ import os
 import sys
 from _socket import AF_INET, AF_INET6, AF_UNIX
 from collections.abc import Callable
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -91,8 +92,11 @@ def _is_local(sock: GreenSocket) -> bool:
 
 def _serve(conn: GreenSocket, variables: dict[str, Any]) -> None:
     """One console, from its greeting to its end. May switch."""
-    with conn, conn.makefile("rw", encoding="utf-8", errors="replace", newline="") as file:
-        console = _Console(file, variables)
+    make_file = partial(conn.makefile, encoding="utf-8", errors="replace", newline="")
+    # Two files: writing to one that is read as well throws away what it has read ahead.
+    with conn, make_file("r") as lines, make_file("w") as file:
+        file.reconfigure(line_buffering=True)  # what a loop prints is to be seen while it goes on
+        console = _Console(lines, file, variables)
         _outputs.add(getcurrent(), console)
         try:
             console.run()
@@ -105,14 +109,15 @@ def _serve(conn: GreenSocket, variables: dict[str, Any]) -> None:
 
 
 class _Console(code.InteractiveConsole):
-    """A console on a text file that is read and written."""
+    """A console that reads ``lines`` and writes to ``file``."""
 
-    def __init__(self, file: Any, variables: dict[str, Any]) -> None:
+    def __init__(self, lines: Any, file: Any, variables: dict[str, Any]) -> None:
         variables.setdefault("__builtins__", builtins)
         variables.setdefault("exit", _Exit("exit"))
         variables.setdefault("quit", _Exit("quit"))
         super().__init__(variables, "<backdoor>")
         self.file = file
+        self._lines = lines
 
     def run(self) -> None:
         """Read and execute, until the peer closes its side or says exit(). May switch.
@@ -125,7 +130,7 @@ class _Console(code.InteractiveConsole):
         more = False
         while True:
             self.write("... " if more else ">>> ")
-            line = self.file.readline(_MAX_LINE)
+            line = self._lines.readline(_MAX_LINE)
             if not line:
                 return
             if len(line) == _MAX_LINE:

@@ -57,8 +57,8 @@ class Watchdog:
     """Logs a warning, with the stack, when a green thread keeps its hub from running for more than ``seconds``.
 
     One warning for each time, to the logger ``greenserve.debug``, while it goes on; and when it is over, how long it
-    has taken, at level INFO. Every OS thread's hub is watched, as long as anybody waits there. It runs until `stop`, in
-    forked children too. A context manager that starts and stops it.
+    has taken, at level INFO. Every OS thread's hub is watched; a main greenlet may take its time while nobody else
+    waits. It runs until `stop`, in forked children too. A context manager that starts and stops it.
 
     Attributes:
         seconds: The limit.
@@ -139,28 +139,36 @@ class Watchdog:
             turn.since = max(turn.began, self._looked)
             self._turns[hub] = turn
             if before is not None and before.reported:
-                self._tell_end(before, turn.began if turn.began > before.since else now)
+                self._tell_end(hub, before, turn.began if turn.began > before.since else now)
         if turn.is_polling or turn.reported or now - turn.since < self.seconds:
             return
         frame = sys._current_frames().get(hub.thread_id)
-        if frame is None or _is_the_hubs_own(frame) or hub.is_idle():
+        if frame is None or _is_the_hubs_own(frame) or (_runs_main(hub) and hub.is_idle()):
             turn.since = now  # nobody is kept from running, or the hub is about to look itself
             return
         turn.reported = True
-        self.count += 1
-        thread = _threads.get(hub.thread_id)
         log.warning(
             "the hub of %s has not run for %.0f ms (the limit is %.0f ms). What runs instead:\n%s",
-            f"OS thread {hub.thread_id}" if thread is None else thread.name,
+            _name_of(hub),
             (now - turn.since) * 1000,
             self.seconds * 1000,
             "\n".join(format_stack(StackReader().read(frame), "  ")),
         )
+        self.count += 1
 
-    def _tell_end(self, turn: _Turn, end: float) -> None:
+    def _tell_end(self, hub: Hub, turn: _Turn, end: float) -> None:
         took = end - turn.since
         self.longest = max(self.longest, took)
-        log.info("the hub runs again, after %.0f ms", took * 1000)
+        log.info("the hub of %s runs again, after %.0f ms", _name_of(hub), took * 1000)
+
+
+def _name_of(hub: Hub) -> str:
+    thread = _threads.get(hub.thread_id)
+    return f"OS thread {hub.thread_id}" if thread is None else thread.name
+
+
+def _runs_main(hub: Hub) -> bool:
+    return hub.main.gr_frame is None  # it is not parked
 
 
 def _is_the_hubs_own(frame: FrameType | None) -> bool:
