@@ -20,6 +20,7 @@ from typing import Any
 
 from greenserve.green import _thread as green_thread
 from greenserve.green import signal as green_signal
+from greenserve.monkey import _psycopg
 from greenserve.monkey._copies import Copies
 from greenserve.monkey._late import find_late, is_stdlib_source
 from greenserve.monkey._names import MISSING, is_held, is_native_lock, read, write
@@ -33,6 +34,7 @@ __all__ = [
     "patch_all",
     "patch_builtins",
     "patch_os",
+    "patch_psycopg",
     "patch_select",
     "patch_signal",
     "patch_socket",
@@ -66,8 +68,8 @@ def patch_all(**which: bool) -> None:
     """Make the standard library cooperative, all of it or ``which`` parts.
 
     Args:
-        which: ``socket=False`` leaves that part as it is. The parts are os, select, signal, socket, ssl, subprocess,
-            thread and time, and by choice builtins (``open`` on pipes and terminals).
+        which: ``socket=False`` leaves that part as it is. The parts are os, psycopg (see `patch_psycopg`), select,
+            signal, socket, ssl, subprocess, thread and time, and by choice builtins (``open`` on pipes and terminals).
 
     Raises:
         TypeError: There is no such part.
@@ -86,6 +88,14 @@ def patch_builtins() -> None:
 def patch_os() -> None:
     """``os``: reading and writing pipes, and waiting for processes."""
     _patch(["os"])
+
+
+def patch_psycopg() -> None:
+    """psycopg 2 and 3: queries wait in the hub. Imports neither: it holds for those loaded already, or ever.
+
+    psycopg 2 by itself refuses COPY and large objects then.
+    """
+    _patch(["psycopg"])
 
 
 def patch_select() -> None:
@@ -174,6 +184,8 @@ def _patch(groups: Iterable[str]) -> None:
         late += _find_native_threads()
     if "signal" in fresh:
         green_signal.adopt()
+    if "psycopg" in fresh:
+        _psycopg.install()
     if late:
         _warn(late)
 

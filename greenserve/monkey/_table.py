@@ -199,7 +199,8 @@ _add("builtins", "io", {"open": io.open})
 
 ROWS: tuple[Row, ...] = tuple(_rows)
 
-GROUPS: tuple[str, ...] = tuple(dict.fromkeys(row.group for row in ROWS))
+# The last one is about packages that are not the standard library's: `greenserve.monkey._psycopg` has what it writes.
+GROUPS: tuple[str, ...] = (*dict.fromkeys(row.group for row in ROWS), "psycopg")
 
 # Groups that are patched only when they are asked for.
 BY_CHOICE = frozenset({"builtins"})
