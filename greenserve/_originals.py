@@ -53,6 +53,7 @@ __all__ = [
     "select",
     "selectors",
     "set_signal_handler",
+    "set_wakeup_fd",
     "signal_handler",
     "signal_pause",
     "signal_sigtimedwait",
@@ -85,6 +86,7 @@ io_open = io.open
 set_signal_handler = signal.signal
 signal_handler = signal.getsignal
 signal_pause = signal.pause
+set_wakeup_fd = signal.set_wakeup_fd
 # Not on macOS.
 signal_sigtimedwait: Any = getattr(signal, "sigtimedwait", None)
 signal_sigwaitinfo: Any = getattr(signal, "sigwaitinfo", None)

@@ -31,7 +31,16 @@ from typing import Any, NoReturn
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve._log import get_logger
-from greenserve._originals import get_ident, monotonic, os_close, os_pipe, os_read, os_write, thread_local
+from greenserve._originals import (
+    get_ident,
+    monotonic,
+    os_close,
+    os_pipe,
+    os_read,
+    os_write,
+    set_wakeup_fd,
+    thread_local,
+)
 from greenserve.core.poller import Backend, Poller, Source, make_backend
 from greenserve.core.report import describe_parked
 from greenserve.core.timers import Handle, Timer, Timers
@@ -264,15 +273,19 @@ class Hub:
         """Be woken by signals, if nobody else is. In the main OS thread; elsewhere nothing happens."""
         global _our_wakeup_fd  # noqa: PLW0603 - there is one for the process
         try:
-            previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+            previous = set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         except ValueError:
             return  # not the main thread: signals are none of our business
         if previous == -1 or not _put_back_wakeup_fd(previous):
             _our_wakeup_fd = self._wake_write
 
+    def is_wakeup_fd(self, fd: int) -> bool:
+        """Whether ``fd`` is the one that `take_wakeup_fd` puts there."""
+        return fd == self._wake_write
+
     def _give_back_wakeup_fd(self) -> None:
         try:
-            current = signal.set_wakeup_fd(-1)
+            current = set_wakeup_fd(-1)
         except ValueError:
             return
         if current not in (-1, self._wake_write):
@@ -341,7 +354,7 @@ def _refuse_to_park() -> NoReturn:
 def _put_back_wakeup_fd(fd: int) -> bool:
     """Give the place to whoever had it. False when that fd is closed, or blocking."""
     try:
-        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        set_wakeup_fd(fd, warn_on_full_buffer=False)
     except (ValueError, OSError):
         return False
     return True
@@ -471,7 +484,7 @@ def _after_fork_in_child() -> None:
     global _main_thread_id  # noqa: PLW0603 - the fork has changed it
     _main_thread_id = get_ident()
     # A signal to the child must not wake the parent, nor be written to whatever gets the number of a closed pipe.
-    wakeup_fd = signal.set_wakeup_fd(-1)
+    wakeup_fd = set_wakeup_fd(-1)
     if wakeup_fd not in (-1, _our_wakeup_fd):
         _put_back_wakeup_fd(wakeup_fd)
     _hubs.clear()

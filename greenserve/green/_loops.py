@@ -20,8 +20,16 @@ from collections.abc import Callable
 from typing import Any
 
 from greenserve.core.hub import Hub
+from greenserve.green._thread import local
 
-__all__ = ["LoopSwitch", "enter_loop", "notice_loop", "waits_in_hub"]
+__all__ = ["LoopSwitch", "PolicyLocal", "enter_loop", "notice_loop", "waits_in_hub"]
+
+
+class PolicyLocal(local):
+    """What asyncio's policy keeps of each thread: the loop that was set there, which need not run."""
+
+    _loop: Any = None
+    _set_called = False
 
 
 class LoopSwitch:

@@ -27,7 +27,7 @@ from greenserve.core.waiters import WaitQueue, sleep
 from greenserve.green._parking import find_hub
 from greenserve.green._thread import acting_as_main
 
-__all__ = ["adopt", "getsignal", "pause", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
+__all__ = ["adopt", "getsignal", "pause", "set_wakeup_fd", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
 
 _Handler = Callable[[int, "FrameType | None"], Any]
 
@@ -86,6 +86,18 @@ def getsignal(signalnum: int, /) -> Any:
 
 def _handler_of(installed: Any) -> Any:
     return installed.handler if isinstance(installed, _Caught) else installed
+
+
+def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+    """``signal.set_wakeup_fd``. Whenever the program has none there the hub has its own, of which nothing is told."""
+    before = _originals.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    if has_hub():
+        hub = get_hub()
+        if fd == -1:
+            hub.take_wakeup_fd()
+        if hub.is_wakeup_fd(before):
+            return -1
+    return before
 
 
 def adopt() -> None:

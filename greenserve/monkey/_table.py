@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from greenserve.green import (
+    _loops,
     _thread,
     io,
     multiprocessing,
@@ -105,6 +106,7 @@ _add(
     {
         "getsignal": signal.getsignal,
         "pause": signal.pause,
+        "set_wakeup_fd": signal.set_wakeup_fd,
         "signal": signal.signal,
         "sigtimedwait": signal.sigtimedwait,
         "sigwait": signal.sigwait,
@@ -190,6 +192,7 @@ _add(
     },
     since=(3, 13),
 )
+_add("thread", "asyncio.events", {"BaseDefaultEventLoopPolicy._Local": _loops.PolicyLocal}, until=(3, 13))
 _add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
 _add("thread", "_queue", {"SimpleQueue": queue.SimpleQueue})
 _add("thread", "queue", {"SimpleQueue": queue.SimpleQueue})
