@@ -78,7 +78,9 @@ def connect(
         except BaseException:
             conn.close()
             raise
-    return WebSocket(conn, opened, settings, path=handshake.resource, origin=origin)
+    ws = WebSocket(conn, opened, settings, path=handshake.resource, origin=origin)
+    ws.begin(b"")
+    return ws
 
 
 def _await_answer(handshake: ClientHandshake, conn: GreenSocket) -> Codec:

@@ -62,6 +62,23 @@ class _QuietLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # no class
 _log = _QuietLogger(logging.getLogger("greenserve.websocket"), {})
 
 
+class _CloseBetweenFragments(Protocol):
+    """Takes a close frame in the middle of a message as any other: control frames may come there (RFC 6455, 5.4)."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
+class _ServerProtocol(_CloseBetweenFragments, ServerProtocol):
+    pass
+
+
+class _ClientProtocol(_CloseBetweenFragments, ClientProtocol):
+    pass
+
+
 class _Fragments:
     """A message that comes in parts. However many they are, it takes no more memory than their bytes."""
 
@@ -272,7 +289,7 @@ def negotiate(offered: str, deflate: Deflate) -> tuple[str | None, list[Extensio
 
 def server_codec(max_message_size: int, extensions: list[Extension], subprotocol: str | None) -> Codec:
     """The server's end of a connection whose handshake is done."""
-    protocol = ServerProtocol(state=_OPEN, max_size=max_message_size, logger=_log)
+    protocol = _ServerProtocol(state=_OPEN, max_size=max_message_size, logger=_log)
     protocol.extensions = extensions
     protocol.subprotocol = None if subprotocol is None else Subprotocol(subprotocol)
     return Codec(protocol)
@@ -317,7 +334,7 @@ class ClientHandshake:
             options["subprotocols"] = subprotocols
         if origin is not None:
             options["origin"] = origin
-        self._protocol = ClientProtocol(uri, max_size=max_message_size, logger=_log, **options)
+        self._protocol = _ClientProtocol(uri, max_size=max_message_size, logger=_log, **options)
         request = self._protocol.connect()
         for name, value in headers.items():
             request.headers[name] = value

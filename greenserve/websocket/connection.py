@@ -130,13 +130,15 @@ class WebSocket:
         watch(self, min(wait for wait in waits if wait is not None))
 
     def begin(self, answer: bytes) -> None:
-        """Send what comes before the first frame: the end of the handshake. May switch.
+        """Send what comes before the first frame, and what is owed for what came with the handshake. May switch.
 
         Raises:
             ConnectionClosed: The peer has gone.
         """
-        with self._writing:
-            self._transmit(answer)
+        if answer:
+            with self._writing:
+                self._transmit(answer)
+        self._flush()
 
     # What it is at --------------------------------------------------------------------------------------------------
 
