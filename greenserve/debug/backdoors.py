@@ -133,8 +133,8 @@ class _Console(code.InteractiveConsole):
             line = self._lines.readline(_MAX_LINE)
             if not line:
                 return
-            if len(line) == _MAX_LINE:
-                self.write(f"a line has less than {_MAX_LINE} characters\n")
+            if len(line) == _MAX_LINE and line[-1] != "\n":
+                self.write(f"a line has no more than {_MAX_LINE} characters\n")
                 return
             more = self.push(line.rstrip("\r\n"))
 

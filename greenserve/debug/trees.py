@@ -169,6 +169,7 @@ class _Moment:
     def __init__(self, frame: FrameType | None) -> None:
         self._now = monotonic()
         self._stacks = StackReader()
+        self._descriptions: dict[int, tuple[object, str]] = {}
         self._current = getcurrent()
         self._frames: dict[int, FrameType | None] = {**sys._current_frames(), get_ident(): frame}
         self._children: defaultdict[greenlet, list[greenlet]] = defaultdict(list)
@@ -176,6 +177,7 @@ class _Moment:
             if not found.dead and found.parent is not None:
                 self._children[found.parent].append(found)
         self._hubs = {hub.thread_id: hub for hub in all_hubs()}
+        self._hub_greenlets = {hub.greenlet for hub in self._hubs.values()}
 
     def threads(self) -> list[OSThread]:
         return [
@@ -186,6 +188,12 @@ class _Moment:
     def _main(self, number: int) -> Branch | None:
         hub = self._hubs.get(number)
         return None if hub is None else self._branch(hub.main, hub, _waits_of(hub))
+
+    def _describe(self, awaited: object) -> str:
+        # Once for all who wait for it: a queue of 10,000 may have much to say.
+        if id(awaited) not in self._descriptions:
+            self._descriptions[id(awaited)] = awaited, "" if awaited is None else _repr.repr(awaited)
+        return self._descriptions[id(awaited)][1]
 
     def _branch(self, thread: greenlet, hub: Hub, waits: defaultdict[object, _Wait]) -> Branch:
         # In another OS thread it is the one that is neither parked nor yet to begin.
@@ -200,20 +208,31 @@ class _Moment:
         elif state is None:
             state = State.SLEEPING if frame is None or frame.f_code is sleep.__code__ else State.WAITING
             if state is State.WAITING and thread is not hub.greenlet:
-                on = _awaited(frame, thread)
+                on = self._describe(_awaited(frame, thread))
         left = None if wait.deadline is None else wait.deadline - self._now
-        children = [self._branch(child, hub, waits) for child in self._children[thread]]
+        children = [
+            self._branch(child, hub, waits) for child in self._children[thread] if not self._is_left_behind(child)
+        ]
         return Branch(thread, _name(thread, hub, stack), state, wait.fd, on, left, stack, children)
 
+    def _is_left_behind(self, thread: greenlet) -> bool:
+        """Whether it is a hub that a fork has left in the parent, and that is here as a memory only."""
+        frame = thread.gr_frame
+        if thread in self._hub_greenlets:
+            return False
+        while frame is not None and frame.f_back is not None:
+            frame = frame.f_back
+        return frame is not None and frame.f_code is Hub._run.__code__
 
-def _awaited(frame: FrameType | None, thread: greenlet) -> str:
-    """What ``thread`` waits for: the outermost of the objects whose methods it waits in."""
-    found = ""
+
+def _awaited(frame: FrameType | None, thread: greenlet) -> object:
+    """What ``thread`` waits for: the outermost of the objects whose methods it waits in. None: that can't be told."""
+    found = None
     while frame is not None and frame.f_code.co_filename.startswith(_WAITING):
         # Of our own frames alone: looking at locals keeps them alive until the frame ends, up to Python 3.12.
         holder = frame.f_locals.get("self")
         if holder is not None and holder is not thread:
-            found = _repr.repr(holder)
+            found = holder
         frame = frame.f_back
     return found
 
