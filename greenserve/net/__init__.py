@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from greenserve.net.listeners import StopServe, connect, connections_of, create_connection, listen, serve
+from greenserve.net.resolver import cache_names
 from greenserve.net.sockets import GreenSocket, fromfd, socketpair
 from greenserve.net.threads import Proxy, execute, killall, set_num_threads
 
@@ -10,6 +11,7 @@ __all__ = [
     "GreenSocket",
     "Proxy",
     "StopServe",
+    "cache_names",
     "connect",
     "connections_of",
     "create_connection",

@@ -2,18 +2,25 @@
 
 The system's own resolver is asked, so that ``/etc/hosts``, ``nsswitch.conf`` and mDNS count; as many lookups run at
 once as the thread pool has threads. What needs no lookup, a numeric address, is answered in place.
+
+`cache_names` lets answers be used again. By default each lookup asks the system, which may well have a cache of its
+own, and knows how long an answer holds; what is asked through here does not tell.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
 from socket import AF_INET, AF_INET6, SOCK_STREAM, inet_pton
 from typing import Any
 
 from greenserve import _originals
+from greenserve._originals import monotonic
 from greenserve.net.threads import execute
 
 __all__ = [
+    "cache_names",
     "getaddrinfo",
     "gethostbyaddr",
     "gethostbyname",
@@ -23,9 +30,83 @@ __all__ = [
     "resolve_address",
 ]
 
+_PLAIN = (str, bytes, int, type(None))
+
 _NUMERIC_ANSWER = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 AddressInfo = tuple[Any, Any, int, str, Any]
+
+
+class _Cache:
+    """Answers by question, the oldest first. Every method may be called from any OS thread, and takes no lock."""
+
+    __slots__ = ("_answers", "max_age", "size")
+
+    def __init__(self, max_age: float, size: int) -> None:
+        self.max_age = max_age
+        self.size = size
+        self._answers: dict[object, tuple[float, Any]] = {}  # a monotonic deadline, and the answer
+
+    def find(self, question: object) -> Any:
+        """Return the answer to ``question``, or None."""
+        deadline, answer = self._answers.get(question, (0.0, None))
+        return answer if monotonic() < deadline else None
+
+    def keep(self, question: object, answer: Any) -> None:
+        answers = self._answers
+        answers.pop(question, None)  # so that it comes last
+        answers[question] = monotonic() + self.max_age, answer
+        while len(answers) > self.size:
+            try:
+                oldest = next(iter(answers))
+            except (StopIteration, RuntimeError):
+                continue  # another OS thread has taken it, or put one in just now
+            answers.pop(oldest, None)
+
+
+class _Caching:
+    """What `cache_names` was last told."""
+
+    __slots__ = ("cache",)
+
+    def __init__(self) -> None:
+        self.cache: _Cache | None = None
+
+
+_caching = _Caching()
+
+
+def cache_names(max_age: float | None, size: int = 1000) -> None:
+    """Use the addresses of a name again for ``max_age`` seconds. None, the default: ask the system each time.
+
+    In the whole process, for ``getaddrinfo``, ``gethostbyname``, ``gethostbyname_ex`` and all that looks names up by
+    them, such as `greenserve.connect`. A name that was not found is looked up again. It begins empty with each call.
+
+    Args:
+        size: How many answers are kept; beyond that the oldest are dropped.
+
+    Raises:
+        ValueError: ``max_age`` or ``size`` is not positive.
+    """
+    if max_age is not None and not max_age > 0:
+        raise ValueError(f"cache_names({max_age!r}): give a number of seconds, more than 0, or None for no cache")
+    if size < 1:
+        raise ValueError(f"cache_names(..., size={size!r}): a cache has room for at least 1")
+    _caching.cache = None if max_age is None else _Cache(max_age, size)
+
+
+def _look_up(function: Callable[..., Any], *args: Any) -> Any:
+    """Return ``function(*args)``, called in a native thread, or what it has returned before. May switch."""
+    cache = _caching.cache
+    # 80, 80.0 and True would be one question; what is neither number nor text is wrong, and not ours to answer.
+    if cache is None or not all(type(arg) in _PLAIN or isinstance(arg, (IntEnum, IntFlag)) for arg in args):
+        return execute(function, *args)
+    question = (function, args)
+    answer = cache.find(question)
+    if answer is None:
+        answer = execute(function, *args)
+        cache.keep(question, answer)
+    return answer
 
 
 def is_numeric(host: str) -> bool:
@@ -55,19 +136,22 @@ def getaddrinfo(
         port is None or isinstance(port, int) or (isinstance(port, str) and port.isdigit())
     ):
         return _originals.getaddrinfo(host, port, family, type, proto, flags)
-    return execute(_originals.getaddrinfo, host, port, family, type, proto, flags)
+    found = _look_up(_originals.getaddrinfo, host, port, family, type, proto, flags)
+    return list(found)  # whose order a caller may change
 
 
 def gethostbyname(hostname: str) -> str:
     """``socket.gethostbyname`` in a native thread. May switch."""
     if ":" not in hostname and is_numeric(hostname):
         return hostname
-    return execute(_originals.gethostbyname, hostname)
+    address: str = _look_up(_originals.gethostbyname, hostname)
+    return address
 
 
 def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
     """``socket.gethostbyname_ex`` in a native thread. May switch."""
-    return execute(_originals.gethostbyname_ex, hostname)
+    name, aliases, addresses = _look_up(_originals.gethostbyname_ex, hostname)
+    return name, list(aliases), list(addresses)
 
 
 def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
