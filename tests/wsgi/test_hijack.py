@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import select
+import selectors
 import socket
 import threading
 
@@ -191,20 +192,81 @@ def test_the_socket_does_what_sockets_do():
         assert len(client.read_rest()) == 3_000_000
 
 
-def test_it_can_be_waited_for_with_select_once_the_early_bytes_are_read():
+def by_select(sock):
+    return select.select([sock], [], [], 0)[0] == [sock]
+
+
+def by_poll(sock):
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def by_selector(sock):
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+@pytest.mark.parametrize("is_ready", [by_select, by_poll, by_selector])
+def test_early_bytes_count_as_readable_for_whoever_waits_by_the_system(is_ready):
     def app(environ, start_response):
         sock = environ["gunicorn.socket"]
-        assert sock.pending() == 5
-        sock.recv(5)
-        assert sock.pending() == 0
-        assert select.select([sock], [], [], 0)[0] == []
-        sock.sendall(b"ready")
+        ready = [is_ready(sock), sock.pending(), sock.wait_readable(0)]
+        sock.recv(2)
+        ready += [is_ready(sock), sock.pending()]
+        sock.recv(100)
+        ready += [is_ready(sock), sock.pending(), sock.wait_readable(0)]
+        sock.sendall(b"go")
+        sock.wait_readable(5)
+        ready += [is_ready(sock), sock.recv(100), is_ready(sock)]
+        sock.sendall(repr(ready).encode())
+        sock.close()
+        assert sock.fileno() == -1
         return []
 
     with running(app) as run:
         client = run.connect()
         client.send(UPGRADE + b"early")
-        assert client.read_rest() == b"ready"
+        assert client.file.read(2) == b"go"
+        client.send(b"late")
+        assert client.read_rest() == repr([True, 5, True, True, 3, False, 0, False, True, b"late", False]).encode()
+
+
+def test_one_selector_sees_what_was_early_and_what_is_late():
+    def app(environ, start_response):
+        sock = environ["gunicorn.socket"]
+        got = []
+
+        def receive():
+            with selectors.DefaultSelector() as selector:
+                selector.register(sock, selectors.EVENT_READ)
+                while selector.select(10) and (data := sock.recv(3)):
+                    got.append(data)
+
+        greenserve.execute(receive)
+        sock.sendall(b"|".join(got))
+        return []
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(UPGRADE + b"early")
+        client.send(b"late")
+        client.send_end()
+        assert client.read_rest().replace(b"|", b"") == b"earlylate"
+
+
+def test_without_early_bytes_it_has_the_sockets_own_fd():
+    def app(environ, start_response):
+        sock = environ["gunicorn.socket"]
+        same = sock.fileno() == sock.unwrap_socket()[0].fileno()
+        sock.sendall(b"same" if same else b"another")
+        return []
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(UPGRADE)
+        assert client.read_rest() == b"same"
 
 
 def test_the_servers_deadlines_no_longer_hold():
