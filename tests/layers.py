@@ -21,6 +21,7 @@ EVERYWHERE = frozenset(
         "_originals",
         "settings",
         "_setting",
+        "_debug_settings",
         "_process_settings",
         "_watch_settings",
         "_kinds",
@@ -67,10 +68,12 @@ LAYERS: dict[str, frozenset[str]] = {
     "binds": frozenset({"core", "sync", "net"}),
     "supervisor": _ABOVE_SUPERVISOR,
     "testing": _ABOVE_SUPERVISOR | {"supervisor"},
+    "metrics": _ABOVE_SUPERVISOR | {"supervisor"},
+    "admin": _ABOVE_SUPERVISOR | {"supervisor", "metrics"},
     "compat": _ABOVE_THE_LEAVES,
     "contrib": _ABOVE_THE_LEAVES,
     "demo": frozenset({"core"}),
-    "cli": _ABOVE_THE_LEAVES | {"demo"},
+    "cli": _ABOVE_THE_LEAVES | {"metrics", "admin", "demo"},
     "__main__": frozenset({"cli"}),
     "__init__": frozenset({"core", "sync", "net"}),
 }
@@ -83,9 +86,10 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "_version": frozenset(),
     "_kinds": frozenset(),
     "_setting": frozenset({"errors", "_kinds"}),
+    "_debug_settings": frozenset({"_kinds", "_setting"}),
     "_process_settings": frozenset({"_kinds", "_setting"}),
     "_watch_settings": frozenset({"_kinds", "_setting"}),
-    "settings": frozenset({"_kinds", "_process_settings", "_setting", "_watch_settings"}),
+    "settings": frozenset({"_debug_settings", "_kinds", "_process_settings", "_setting", "_watch_settings"}),
     "extras": frozenset({"errors"}),
 }
 
@@ -108,9 +112,12 @@ REFUSED: dict[str, frozenset[str]] = {
     "core": frozenset({"socket", "ssl", "asyncio", "http"}),
 }
 
-# What is neither ours nor the standard library's: greenlet, and an extra's packages in the one module about it.
+# What is neither ours nor the standard library's: greenlet, and in the one module about an extra its package and what
+# comes with that.
 EXTRA_MODULES: dict[str, str] = {
     "_toml": "tomli",
+    "admin.top": "rich",
+    "contrib._celery": "celery kombu",
     "contrib.gunicorn": "gunicorn",
     "supervisor._setproctitle": "setproctitle",
     "supervisor._watchfiles": "watchfiles",
