@@ -41,8 +41,10 @@ def serve_alone(site: Site) -> int:
             pidfile = PidFile(config.pidfile)
         owner.become()
         set_title(config, "server")
-        server = site.build(config, listeners.of_worker(0), site.load(config), False)
+        server = site.build(config, [sock for sock, _ in listeners.of_worker(0)], site.load(config), False)
         _take_signals(site, server, notifier)
+        for function in site.on_server:
+            function(server)
         server.start()
         site.announce(config, str(listeners), None)
         notifier.ready("serving")

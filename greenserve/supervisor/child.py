@@ -23,6 +23,7 @@ from greenserve.config import Config
 from greenserve.core.greenthreads import spawn
 from greenserve.core.hub import get_hub
 from greenserve.errors import GreenserveError
+from greenserve.supervisor.balance import SharedListener
 from greenserve.supervisor.changes import watch_files
 from greenserve.supervisor.identity import Owner, set_title
 from greenserve.supervisor.memory import resident_bytes
@@ -147,8 +148,14 @@ class WorkerProcess:
             monkey.patch_all()
         app = master.app if master.app is not None else self._load()
         self.app = site.hooks.wrap(app, self)
-        sockets = master.listeners.of_worker(self.number)
+        sockets = [
+            SharedListener(sock.detach(), master.shares, self.number) if is_shared else sock
+            for sock, is_shared in master.listeners.of_worker(self.number)
+        ]
         self.server = server = site.build(config, sockets, self.app, config.workers > 1)
+        for sock in sockets:
+            if isinstance(sock, SharedListener):
+                sock.count = server.connections.__len__
         for function in site.on_worker:
             function(self)
         site.hooks.call("post_worker_init", self)

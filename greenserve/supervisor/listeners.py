@@ -151,9 +151,9 @@ class Listeners:
                     listener.socket.close()  # the worker's own goes on until it has taken what waits there
                 del place.listeners[count:]
 
-    def of_worker(self, number: int) -> list[GreenSocket]:
-        """Return the sockets for the worker of this number, counted from 0."""
-        return [place.listeners[0 if place.is_shared else number].socket for place in self._places]
+    def of_worker(self, number: int) -> list[tuple[GreenSocket, bool]]:
+        """Return the sockets for the worker of this number, counted from 0, and whether it shares them with others."""
+        return [(place.listeners[0 if place.is_shared else number].socket, place.is_shared) for place in self._places]
 
     def handed_on(self) -> list[tuple[str, int]]:
         """Return each socket for the next master: what bind said, and the fd."""
@@ -198,7 +198,7 @@ class Listeners:
 
     def close_others(self, number: int) -> None:
         """Close, in a worker, what is another number's."""
-        mine = set(map(id, self.of_worker(number)))
+        mine = {id(sock) for sock, _ in self.of_worker(number)}
         for _, listener in self._all():
             if id(listener.socket) not in mine:
                 listener.socket.close()

@@ -26,6 +26,7 @@ from greenserve.core.greenthreads import spawn
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue
 from greenserve.errors import GreenserveError
+from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.child import WorkerProcess
 from greenserve.supervisor.identity import Owner, PidFile, set_title
 from greenserve.supervisor.listeners import ACTIVATED, Listeners, activated_addresses, take_handed_on
@@ -55,7 +56,8 @@ _ABORT_GRACE = 2.0
 # A worker that dies within this time after it was ready is no better than one that does not start.
 _TOO_SHORT = 1.0
 
-# How long a place stays empty after a failed start, in seconds: the first time, and at most.
+# How long a place stays empty after a failed start, in seconds: the first time, and at most. In between it doubles.
+# After the early death of a worker that had started it is a quarter of that, and the first time nothing.
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
@@ -93,9 +95,11 @@ class _Failures:
         self.count = 0
         self.not_before = 0.0
 
-    def add(self, now: float, first_pause: float) -> float:
+    def add(self, now: float, has_started: bool) -> float:
         """Note one more, and return for how many seconds the place stays empty."""
-        pause = min(_LONGEST_PAUSE, first_pause if self.count == 0 else _FIRST_PAUSE * 2 ** min(self.count, 10))
+        pause: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.count, 10))
+        if has_started:
+            pause = pause / 4 if self.count else 0.0
         self.count += 1
         self.not_before = now + pause
         return pause
@@ -112,6 +116,7 @@ class Master:
         pid: This process.
         cfg: The settings, under gunicorn's name.
         log: Where hooks may log, under gunicorn's name.
+        shares: How many connections each worker has.
         in_worker: Called in each worker right after the fork, to close what is the master's.
     """
 
@@ -125,6 +130,7 @@ class Master:
         self.log = log
         self.in_worker: list[Any] = []
         self.app: WSGIApp | None = None
+        self.shares = Shares()
         self._age = 0
         self._wake = WaitQueue()
         self._signals: deque[int] = deque()
@@ -411,7 +417,7 @@ class Master:
         try:
             worker.pid = self._fork()
         except OSError as exc:
-            pause = self._failures.setdefault(number, _Failures()).add(monotonic(), _FIRST_PAUSE)
+            pause = self._failures.setdefault(number, _Failures()).add(monotonic(), has_started=False)
             log.error("can't fork a worker: %s; trying again in %g s", exc.strerror, pause)
             worker.other_end.close()
             worker.forget()
@@ -502,6 +508,8 @@ class Master:
         if worker is None:
             return
         now = monotonic()
+        if not any(other.number == worker.number for other in self.workers.values()):
+            self.shares.withdraw(worker.number)
         if worker.state is State.LEAVING:
             why = worker.retiring or "stopped"
             log.info("%s %s", worker, "is gone" if status == 0 else describe_exit(status))
@@ -529,7 +537,7 @@ class Master:
             log.error("%s %s, and is replaced", worker, how)
             return why
         failures = self._failures.setdefault(worker.number, _Failures())
-        pause = failures.add(now, _FIRST_PAUSE if is_boot else 0.0)
+        pause = failures.add(now, has_started=not is_boot)
         if self._has_served:
             log.error("%s %s\nIts place is filled again%s", worker, how, f" in {pause:g} s" if pause else "")
         elif self.workers:

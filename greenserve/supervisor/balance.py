@@ -1,0 +1,112 @@
+"""Listening sockets that several workers share, and an even share of the connections for each. Knows no server.
+
+Facts this rests on (Linux epoll(7), accept(2)): a connection wakes every process that waits on the socket, and whoever
+comes first may take all that are there. A keep-alive connection stays where it was accepted, for all its requests. So
+the worker that happens to run first would serve nearly everything.
+
+What this means for us: each worker shows in shared memory how many connections it has. One that is ahead of another
+waits for a moment before it takes the next, which that other is then already taking; and no longer, since it may be
+busy with something else. This costs only whoever is ahead, and only while connections come.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+from greenserve._originals import monotonic
+from greenserve.core.waiters import sleep
+from greenserve.net.sockets import GreenSocket
+
+__all__ = ["SharedListener", "Shares"]
+
+# How many workers can have a share; any more take what comes.
+_PLACES = 1024
+
+# What stands for a worker that does not accept.
+_ABSENT = 0xFFFFFFFF
+
+# A worker is ahead with so many connections more than another one has, and this part of those.
+_TOLERANCE = 2
+_TOLERANCE_PART = 8
+
+# Who is ahead waits so long, in seconds, as often; and if the connection is still there then, it does not wait at all
+# for so long: the other one is not as free as it looked.
+_PAUSE = 0.001
+_PAUSES = 5
+_IMPATIENCE = 0.05
+
+
+class Shares:
+    """How many connections each worker has. Made by the master, written by each worker in its place."""
+
+    __slots__ = ("_counts", "_page", "_used")
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, 4 * (1 + _PLACES))
+        self._counts = memoryview(self._page).cast("I")
+        self._used = memoryview(self._page).cast("I")[_PLACES:]  # how many places may be in use, in shared memory too
+        for place in range(_PLACES):
+            self._counts[place] = _ABSENT
+
+    def show(self, number: int, connections: int) -> None:
+        """Say how many connections the worker of this number has."""
+        if number < _PLACES:
+            self._counts[number] = connections
+            if number >= self._used[0]:
+                self._used[0] = number + 1
+
+    def withdraw(self, number: int) -> None:
+        """The worker of this number accepts no more."""
+        if number < _PLACES:
+            self._counts[number] = _ABSENT
+
+    def is_ahead(self, connections: int) -> bool:
+        """Whether a worker with so many connections has clearly more than another one."""
+        least = min(self._counts[: self._used[0]], default=_ABSENT)
+        return connections > least + _TOLERANCE + least // _TOLERANCE_PART
+
+
+class SharedListener(GreenSocket):
+    """A listening socket that other workers accept on, too.
+
+    Attributes:
+        count: Returns how many connections this worker has.
+    """
+
+    __slots__ = ("_impatient_until", "_number", "_shares", "count")
+
+    def __init__(self, fileno: int, shares: Shares, number: int) -> None:
+        super().__init__(fileno=fileno)
+        self.count: Callable[[], int] = int
+        self._shares = shares
+        self._number = number
+        self._impatient_until = 0.0
+
+    def accept(self) -> tuple[GreenSocket, Any]:
+        """As `GreenSocket.accept`, once the others have had their turn. May switch."""
+        if self.gettimeout() != 0.0:
+            connections = self.count()
+            self._shares.show(self._number, connections)
+            if self._shares.is_ahead(connections):
+                self._let_others()
+        return super().accept()
+
+    def _let_others(self) -> None:
+        if monotonic() < self._impatient_until:
+            return
+        pauses = 0
+        while self.gettimeout() != 0.0:  # a stop makes it non-blocking, and nobody interrupts a sleep
+            self.wait_readable()
+            if pauses == _PAUSES:
+                self._impatient_until = monotonic() + _IMPATIENCE
+                return
+            sleep(_PAUSE)
+            pauses += 1
+            if not self.wait_readable(0):
+                pauses = 0  # somebody has taken it
+            connections = self.count()
+            self._shares.show(self._number, connections)
+            if not self._shares.is_ahead(connections):
+                return
