@@ -22,8 +22,10 @@ from greenserve._version import __version__
 from greenserve.apps import AppError, load_app
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
 from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
+from greenserve.debug import Watchdog, dump_on
 from greenserve.errors import GreenserveError, SettingError
 from greenserve.logs import LogFile, Logs, configure_logs, keep_logs_enabled
+from greenserve.net.resolver import cache_names
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, Setting
 from greenserve.supervisor import Hooks, Master, Site, needs_master, serve_alone
@@ -96,8 +98,19 @@ def _run(argv: Sequence[str]) -> int:
         build=partial(_build, logs),
         reread=partial(_reread, options, file.path if file else None),
         announce=_announce,
+        on_worker=[lambda worker: _prepare_process(site.config)],
+        on_server=[lambda server: _prepare_process(site.config)],
     )
     return Master(site, start).run() if has_master else serve_alone(site)
+
+
+def _prepare_process(config: Config) -> None:
+    """What the settings say about a process that serves, and not about its server."""
+    if config.block_warn is not None:
+        Watchdog(config.block_warn).start()
+    if config.dump_on_usr2:
+        dump_on(signal.SIGUSR2)
+    cache_names(config.cache_names)
 
 
 def _read_settings(options: dict[str, Any], path: str | None = None) -> tuple[Config, ConfigFile | None]:

@@ -8,6 +8,7 @@ Names are gunicorn's where they mean the same; what gunicorn spells in another w
 
 from __future__ import annotations
 
+from greenserve._debug_settings import DEBUG_SETTINGS
 from greenserve._kinds import (
     Choice,
     Count,
@@ -321,6 +322,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         *WATCH_SETTINGS,
         *PROCESS_SETTINGS,
+        *DEBUG_SETTINGS,
     )
 }
 

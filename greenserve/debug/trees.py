@@ -25,7 +25,7 @@ from greenserve._originals import get_ident, monotonic, os_write, poll_type, set
 from greenserve.core.greenthreads import GreenThread
 from greenserve.core.hub import Hub, all_hubs
 from greenserve.core.report import all_greenlets
-from greenserve.core.waiters import sleep
+from greenserve.core.waiters import Waiter, WaitQueue, sleep
 from greenserve.debug.stacks import Stack, StackReader, format_stack
 
 __all__ = ["Branch", "OSThread", "State", "dump", "dump_on", "tree"]
@@ -231,7 +231,7 @@ def _awaited(frame: FrameType | None, thread: greenlet) -> object:
     while frame is not None and frame.f_code.co_filename.startswith(_WAITING):
         # Of our own frames alone: looking at locals keeps them alive until the frame ends, up to Python 3.12.
         holder = frame.f_locals.get("self")
-        if holder is not None and holder is not thread:
+        if holder is not None and holder is not thread and not isinstance(holder, (Waiter, WaitQueue)):
             found = holder
         frame = frame.f_back
     return found
