@@ -31,9 +31,21 @@ class Site:
         announce: Tells a person that it is served, where, and by how many workers; None for this process alone.
         on_master: Called with each master before its first worker is forked.
         on_worker: Called with each worker process that has its server, before that serves.
+        on_server: Called with the server of a process that serves alone, before it does.
     """
 
-    __slots__ = ("announce", "build", "config", "hooks", "load", "logs", "on_master", "on_worker", "reread")
+    __slots__ = (
+        "announce",
+        "build",
+        "config",
+        "hooks",
+        "load",
+        "logs",
+        "on_master",
+        "on_server",
+        "on_worker",
+        "reread",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,7 @@ class Site:
         announce: Callable[[Config, str, int | None], None],
         on_master: Sequence[Callable[[Any], object]] = (),
         on_worker: Sequence[Callable[[Any], object]] = (),
+        on_server: Sequence[Callable[[Server], object]] = (),
     ) -> None:
         self.config = config
         self.hooks = hooks
@@ -57,6 +70,7 @@ class Site:
         self.announce = announce
         self.on_master = on_master
         self.on_worker = on_worker
+        self.on_server = on_server
 
 
 def needs_master(config: Config, hooks: Hooks) -> bool:
