@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
@@ -20,6 +21,8 @@ __all__ = ["EMPTY_BODY", "Body", "ChunkedBody", "LengthBody", "Source"]
 
 # A piece read at once: large enough to make the cost of a call small, small enough for a reader that allocates it.
 MAX_PIECE = 65536
+# The same where the caller has allocated it: others have their turn in between.
+MAX_PIECE_INTO = 262144
 MAX_CHUNK_LINE = 1024
 # Chunk extensions in all may be as long as this and the data together: who signs large chunks stays far below, and
 # who sends a kilobyte of extension with each byte is stopped.
@@ -41,12 +44,15 @@ class Source(Protocol):
     def read1(self, size: int, /) -> bytes:
         """Return at least one byte and at most ``size``, or ``b""`` at the end."""
 
+    def readinto(self, target: memoryview, /) -> int:
+        """Put at least one byte into ``target`` and return how many, or 0 at the end."""
+
     def readline(self, limit: int, /) -> bytes:
         """Return the bytes up to and with the first LF, but at most ``limit``; fewer only at the end."""
 
 
 class Body:
-    """What ``wsgi.input`` offers, over pieces of the body that a subclass takes from the source.
+    """What ``wsgi.input`` offers, over the stretches of the source that a subclass says are the body's.
 
     Every read may switch, and may raise BodyError, ContentTooLarge, or whatever the source raises.
     """
@@ -70,9 +76,31 @@ class Body:
         """Whether the body was read to its clean end, so that the next request can begin."""
         raise NotImplementedError
 
+    def _find(self, limit: int) -> int:
+        """How many of the next bytes of the source, ``limit`` at most, are the body's; 0 only at the clean end."""
+        raise NotImplementedError
+
+    def _took(self, count: int) -> None:
+        """Go on behind ``count`` of the bytes that `_find` has told of; with 0 the source has ended before them."""
+        raise NotImplementedError
+
     def _take(self, limit: int, by_line: bool) -> bytes:
         """Return 1 to ``limit`` bytes, with ``by_line`` no byte behind a LF; ``b""`` only at the clean end."""
-        raise NotImplementedError
+        limit = self._find(min(limit, MAX_PIECE))
+        if not limit:
+            return b""
+        piece = self._source.readline(limit) if by_line else self._source.read1(limit)
+        self._took(len(piece))
+        return piece
+
+    def _take_into(self, view: memoryview) -> int:
+        """Put 1 to ``len(view)`` bytes into ``view``, and return how many; 0 only at the clean end."""
+        limit = self._find(min(len(view), MAX_PIECE_INTO))
+        if not limit:
+            return 0
+        count = self._source.readinto(view[:limit])
+        self._took(count)
+        return count
 
     def read(self, size: int | None = -1) -> bytes:
         """Return ``size`` bytes, fewer only at the body's end; all the rest for None or less than 0."""
@@ -85,25 +113,12 @@ class Body:
     def _gather(self, size: int | None, by_line: bool) -> bytes:
         left = None if size is None or size < 0 else size
         first = b""
-        whole: io.BytesIO | None = None  # all of it, once there is more than one piece
         try:
-            while left is None or left > 0:
-                piece = self._take(MAX_PIECE if left is None else left, by_line)
-                if not piece:
-                    break
-                if not first:
-                    first = piece
-                else:
-                    # Not a list of pieces: all of them, and then their sum, would be twice the memory, taken afresh
-                    # from the system for each large body.
-                    if whole is None:
-                        whole = io.BytesIO()
-                        whole.write(first)
-                    whole.write(piece)
-                if by_line and piece[-1] == _LF:
-                    break
-                if left is not None:
-                    left -= len(piece)
+            if left != 0:
+                first = self._take(MAX_PIECE if left is None else left, by_line)
+            if not first or len(first) == left or (by_line and first[-1] == _LF):
+                return first
+            return self._go_on(first, left, by_line)
         except BaseException as exc:
             # A Timeout of the caller may come out of the source. What was taken before it is lost with
             # this call, so going on would hand out a body with a hole.
@@ -112,7 +127,38 @@ class Body:
                 # A copy: the traceback of the one that is raised leads back to here.
                 self._failure = type(exc)(*exc.args) if isinstance(exc, BadRequest) else interrupted
             raise
-        return first if whole is None else whole.getvalue()
+
+    def _go_on(self, first: bytes, size: int | None, by_line: bool) -> bytes:
+        """Return what `_gather` is to return, in more than one piece; ``first`` is the first.
+
+        In one buffer that grows with what comes, and never by a length that somebody only announced: pieces, and then
+        their sum, would be twice the memory, taken afresh from the system for each large body.
+        """
+        whole = io.BytesIO()
+        whole.write(first)
+        count = len(first)
+        if by_line:
+            while size is None or count < size:
+                piece = self._take(MAX_PIECE if size is None else size - count, True)
+                count += whole.write(piece)
+                if not piece or piece[-1] == _LF:
+                    break
+            return whole.getvalue()
+        ended = False
+        while not ended and (size is None or count < size):
+            end = min(2 * max(count, MAX_PIECE), sys.maxsize if size is None else size)
+            if self.remaining is not None:
+                end = min(end, count + max(1, self.remaining))
+            whole.seek(end - 1)
+            whole.write(b"\0")
+            with whole.getbuffer() as buffer:
+                while count < end and not ended:
+                    with buffer[count:end] as room:
+                        taken = self._take_into(room)
+                    ended = not taken
+                    count += taken
+        whole.truncate(count)
+        return whole.getvalue()
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is there, at least one byte and at most ``size``; ``b""`` at the end."""
@@ -123,9 +169,7 @@ class Body:
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Read into ``buffer`` as ``read1`` does, and return how many bytes were read."""
         view = memoryview(buffer).cast("B")
-        piece = self.read1(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
+        return self._take_into(view) if view else 0
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """Return the lines that are left, or those up to about ``hint`` bytes in all."""
@@ -227,17 +271,17 @@ class LengthBody(Body):
         """Whether the body was read to its clean end, so that the next request can begin."""
         return self._left == 0 and self._failure is None
 
-    def _take(self, limit: int, by_line: bool) -> bytes:
+    def _find(self, limit: int) -> int:
         if not self._left and self._failure is None:
-            return b""
+            return 0
         self._begin()
-        limit = min(limit, self._left, MAX_PIECE)
-        piece = self._source.readline(limit) if by_line else self._source.read1(limit)
-        if not piece:
+        return min(limit, self._left)
+
+    def _took(self, count: int) -> None:
+        if not count:
             self._fail(BodyError("the body ended before its Content-Length"))
-        self._left -= len(piece)
-        self.received += len(piece)
-        return piece
+        self._left -= count
+        self.received += count
 
 
 class _At(enum.Enum):
@@ -291,10 +335,10 @@ class ChunkedBody(Body):
         """Whether the body was read to its clean end, trailers and all, so that the next request can begin."""
         return self._at is _At.END and self._failure is None
 
-    def _take(self, limit: int, by_line: bool) -> bytes:
+    def _find(self, limit: int) -> int:
         while self._at is not _At.DATA:
             if self._at is _At.END and self._failure is None:
-                return b""
+                return 0
             self._begin()
             if self._at is _At.CHUNK_LINE:
                 self._read_chunk_line()
@@ -303,15 +347,15 @@ class ChunkedBody(Body):
             else:
                 self._read_trailer()
         self._begin()
-        limit = min(limit, self._chunk_left, MAX_PIECE)
-        piece = self._source.readline(limit) if by_line else self._source.read1(limit)
-        if not piece:
+        return min(limit, self._chunk_left)
+
+    def _took(self, count: int) -> None:
+        if not count:
             self._fail(BodyError("the body ended inside a chunk"))
-        self._chunk_left -= len(piece)
-        self.received += len(piece)
+        self._chunk_left -= count
+        self.received += count
         if not self._chunk_left:
             self._at = _At.DATA_END
-        return piece
 
     def _read_chunk_line(self) -> None:
         line = self._source.readline(MAX_CHUNK_LINE)
@@ -354,6 +398,9 @@ class _NoSource:
 
     def read1(self, size: int, /) -> bytes:
         return b""
+
+    def readinto(self, target: memoryview, /) -> int:
+        return 0
 
     def readline(self, limit: int, /) -> bytes:
         return b""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import errno
 import logging
+from collections.abc import Callable
 from socket import SHUT_RDWR
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenserve._originals import monotonic
 from greenserve.core.waiters import sleep
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from greenserve.wsgi.server import Server
 
 __all__ = ["NEVER", "BodySource", "ClientGone", "Connection", "Expired", "Phase"]
+
+A = TypeVar("A")
+R = TypeVar("R", bound="bytes | int")
 
 log = logging.getLogger("greenserve.wsgi")
 
@@ -211,10 +215,13 @@ class BodySource:
     def read1(self, size: int) -> bytes:
         return self._read(self._connection.rfile.read1, size)
 
+    def readinto(self, target: memoryview) -> int:
+        return self._read(self._connection.rfile.readinto, target)
+
     def readline(self, limit: int) -> bytes:
         return self._read(self._connection.rfile.readline, limit)
 
-    def _read(self, read: Any, size: int) -> bytes:
+    def _read(self, read: Callable[[A], R], argument: A) -> R:
         connection = self._connection
         if self._stalled:
             raise StalledBody("the request's body did not go on in time")
@@ -224,7 +231,7 @@ class BodySource:
             sleep(0)
         connection.deadline = monotonic() + connection.server.body_timeout
         try:
-            data: bytes = read(size)
+            got = read(argument)
         except Expired:
             self._stalled = True
             raise StalledBody("the request's body did not go on in time") from None
@@ -233,5 +240,5 @@ class BodySource:
         finally:
             connection.deadline = NEVER
         if connection.server.meter is not None:
-            connection.server.meter.bytes_in += len(data)
-        return data
+            connection.server.meter.bytes_in += got if isinstance(got, int) else len(got)
+        return got

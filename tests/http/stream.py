@@ -57,11 +57,20 @@ class Pieces:
             self.fill()
         return self.take(size)
 
+    def readinto(self, target: memoryview, /) -> int:
+        return put_into(target, self.read1(len(target)))
+
     def readline(self, limit: int, /) -> bytes:
         end = self.buffer.find(b"\n", 0, limit) + 1
         while not end and len(self.buffer) < limit and self.fill():
             end = self.buffer.find(b"\n", 0, limit) + 1
         return self.take(end or limit)
+
+
+def put_into(target: memoryview, data: bytes) -> int:
+    """What ``readinto`` does, for a source that has bytes to give."""
+    target[: len(data)] = data
+    return len(data)
 
 
 def read_stream(pieces: Iterator[bytes]) -> Stream:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from greenserve.errors import BadRequest, BodyError, ContentTooLarge
 from greenserve.http.body import EMPTY_BODY, MAX_CHUNK_LINE, MAX_EXTENSIONS, Body, ChunkedBody, LengthBody
 from greenserve.http.response import LAST_CHUNK, chunk
+from tests.http.stream import put_into
 
 
 class Trickle:
@@ -25,6 +26,9 @@ class Trickle:
         length = min(size, self.lengths[self.calls % len(self.lengths)])
         self.calls += 1
         return self._cut(length)
+
+    def readinto(self, target: memoryview, /) -> int:
+        return put_into(target, self.read1(len(target)))
 
     def readline(self, limit: int, /) -> bytes:
         assert limit > 0
@@ -515,6 +519,10 @@ class CountingSource:
     def read1(self, size: int, /) -> bytes:
         self.calls += 1
         return self.source.read1(size)
+
+    def readinto(self, target: memoryview, /) -> int:
+        self.calls += 1
+        return self.source.readinto(target)
 
     def readline(self, limit: int, /) -> bytes:
         self.calls += 1

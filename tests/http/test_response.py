@@ -21,6 +21,7 @@ from greenserve.http.response import (
     serialize_fields,
     status_line,
 )
+from tests.http.stream import put_into
 from tests.http.test_head import names, values
 
 
@@ -326,6 +327,9 @@ def test_chunks_are_read_again(pieces):
         def read1(self, size: int, /) -> bytes:
             piece, self.data = self.data[:size], self.data[size:]
             return piece
+
+        def readinto(self, target: memoryview, /) -> int:
+            return put_into(target, self.read1(len(target)))
 
         def readline(self, limit: int, /) -> bytes:
             return self.read1(min(self.data.find(b"\n") + 1, limit))
