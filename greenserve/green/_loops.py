@@ -16,10 +16,10 @@ a switch is what it always was.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from greenserve.core.hub import Hub
+from greenserve.core.switches import OwnSwitch
 from greenserve.green._thread import local
 
 __all__ = ["LoopSwitch", "PolicyLocal", "enter_loop", "notice_loop", "waits_in_hub"]
@@ -32,43 +32,41 @@ class PolicyLocal(local):
     _set_called = False
 
 
-class LoopSwitch:
-    """What takes the place of `Hub.switch` while the green thread runs in which a loop does."""
+class LoopSwitch(OwnSwitch):
+    """Keeps the loop that runs in a green thread to that green thread."""
 
-    __slots__ = ("_events", "_outer", "hub", "loop", "switch")
+    __slots__ = ("_events", "_outer", "loop")
 
     def __init__(self, hub: Hub, events: Any, loop: Any, outer: Any = None) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.loop = loop
-        self.switch: Callable[[], Any] = hub.switch.switch if isinstance(hub.switch, LoopSwitch) else hub.switch
         self._events = events
         # What runs while it is parked, if any: a loop that does not wait in the hub, but its coroutine in green code.
         self._outer = outer
 
-    def __call__(self) -> Any:
-        hub, events = self.hub, self._events
-        loop = events._get_running_loop()
-        hub.switch = self.switch
-        if loop is None:  # the last one has ended, and this wait is none of its
-            return hub.switch()
+    def take_away(self) -> Any:
+        """Return the running loop, the hooks and the depth."""
+        loop = self._events._get_running_loop()
+        if loop is None:
+            return None
         hooks = sys.get_asyncgen_hooks()
         depth = sys.get_coroutine_origin_tracking_depth()
         sys.set_asyncgen_hooks(None, None)
         if depth:
             sys.set_coroutine_origin_tracking_depth(0)
-        events._set_running_loop(self._outer)
-        try:
-            return hub.switch()
-        finally:
-            self._outer = events._get_running_loop()
-            events._set_running_loop(loop)
-            if depth:
-                sys.set_coroutine_origin_tracking_depth(depth)
-            sys.set_asyncgen_hooks(*hooks)
-            if hub.closed:
-                loop.stop()  # its green thread is being ended, and nothing would wake the loop any more
-            else:
-                hub.switch = self
+        self._events._set_running_loop(self._outer)
+        return loop, hooks, depth
+
+    def put_back(self, taken: Any) -> None:
+        """Let the loop run again; for the last time, if its OS thread is about to end."""
+        loop, hooks, depth = taken
+        self._outer = self._events._get_running_loop()
+        self._events._set_running_loop(loop)
+        if depth:
+            sys.set_coroutine_origin_tracking_depth(depth)
+        sys.set_asyncgen_hooks(*hooks)
+        if self.hub.closed:
+            loop.stop()
 
 
 def notice_loop(hub: Hub) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import greenserve
 from greenserve import aio
+from greenserve.core.report import describe_parked
 from greenserve.green.selectors import PollSelector, SelectSelector
 from tests.aio.loops import run
 
@@ -222,6 +223,16 @@ def test_a_switch_is_what_it_was_once_no_loop_runs() -> None:
     greenserve.sleep(0)
     assert kinds == [True, False]  # a green thread without a loop pays nothing for those of others
     assert hub.switch == plain
+
+
+def test_a_report_names_the_line_of_the_coroutine_that_waits_in_green_code() -> None:
+    async def main() -> str:
+        other = greenserve.spawn(lambda: describe_parked(greenserve.get_hub().greenlet))
+        greenserve.sleep(0)  # this line
+        return other.wait()
+
+    path, line = main.__code__.co_filename, main.__code__.co_firstlineno + 2
+    assert f"{path}:{line} in main" in run(main())
 
 
 def test_killing_a_green_thread_ends_its_loop_and_runs_what_its_tasks_have_to_do() -> None:
