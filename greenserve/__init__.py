@@ -11,6 +11,7 @@ The map, each row resting on those above it:
 - ``websocket``: WebSockets, on the server's side and the client's.
 - ``green``: the standard library, cooperative; ``monkey``: the patch that puts it in place.
 - ``aio``: asyncio in the same OS thread.
+- ``debug``: what blocks, who waits for what, a console inside.
 - ``cli``: the command.
 
 Importing this patches nothing.
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from greenserve import aio as aio
+    from greenserve import debug as debug
     from greenserve import green as green
     from greenserve import monkey as monkey
     from greenserve import websocket as websocket
@@ -90,6 +92,7 @@ __all__ = [
     "__version__",
     "aio",
     "connect",
+    "debug",
     "execute",
     "get_hub",
     "getcurrent",
@@ -112,7 +115,7 @@ __all__ = [
 ]
 
 # Not everybody who wants a queue wants a server, or OpenSSL: these are imported when they are first asked for.
-_SUBMODULES = ("aio", "green", "monkey", "websocket", "wsgi")
+_SUBMODULES = ("aio", "debug", "green", "monkey", "websocket", "wsgi")
 
 
 def __getattr__(name: str) -> Any:
