@@ -33,6 +33,7 @@ _THREADS = "test.test_threading.ThreadTests"
 DIFFERENCES: dict[str, str] = {
     f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_asyncgen_finalization_by_gc_in_other_thread": _MOCKED_WAIT,
     f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_check_thread": _MOCKED_WAIT,
+    f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_shutdown_default_executor_timeout": _MOCKED_WAIT,
     f"{_ASYNCIO}.test_selector_events.BaseSelectorEventLoopTests.test_sock_connect_resolve_using_socket_params": (
         _MOCKED_WAIT
     ),
