@@ -27,6 +27,8 @@ PROJECT = PYPROJECT["project"]
 # An extra: the package that it brings. Those whose code exists stand in pyproject.toml.
 EXTRAS = {
     "celery": "celery",
+    "django": "django",
+    "flask": "flask",
     "gunicorn": "gunicorn",
     "websocket": "websockets",
     "dns": "dnspython",
