@@ -19,8 +19,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
+from greenserve._log import get_logger
 from greenserve._originals import thread_local
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.hub import Hub, get_hub, thread_state
@@ -30,6 +31,8 @@ from greenserve.green.selectors import DefaultSelector
 from greenserve.sync.events import Event
 
 __all__ = ["EventLoop", "await_", "spawn_for_awaitable", "to_green"]
+
+log = get_logger("greenserve.aio")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,11 +166,19 @@ class _SharedLoop:
             while not self.ending and not hub.closed:  # nobody else can stop it
                 try:
                     self.loop.run_forever()
+                except GreenletExit:
+                    raise
                 except (SystemExit, KeyboardInterrupt) as exc:
                     # asyncio lets these out of their task, and out of the loop. Where somebody waits for the task they
                     # are raised there; otherwise they are the main greenlet's, as those of a green thread.
                     if not any(awaited.has_raised(exc) for awaited in self.awaited):
                         hub.throw_in_main(exc)
+                except BaseException as exc:  # noqa: BLE001 - one coroutine's mistake is not to end all the others
+                    log.error(
+                        "%r was raised while the loop waited, perhaps by a greenserve.Timeout around an `await`: "
+                        "a coroutine uses asyncio.wait_for() or asyncio.timeout()",
+                        exc,
+                    )
         finally:
             try:
                 self.loop.run_until_complete(_end_all())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -230,6 +232,77 @@ def test_an_exit_that_nobody_awaits_reaches_the_main_greenlet() -> None:
     assert caught.value.code == 4
     assert task.exception() is caught.value
     assert aio.await_(double(1)) == 2
+
+
+def test_a_green_timeout_in_a_coroutine_does_not_end_the_loop_and_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow() -> int:
+        with greenserve.Timeout(0.001):
+            await asyncio.sleep(0.02)
+        return 1
+
+    assert aio.await_(slow()) == 1
+    assert "asyncio.timeout()" in caplog.text
+    assert aio.await_(double(1)) == 2
+
+
+def test_several_os_threads_wait_for_coroutines_at_once() -> None:
+    totals: greenserve.Queue[int] = greenserve.Queue()
+
+    def work() -> None:
+        threads = [greenserve.spawn(aio.await_, double(number)) for number in range(50)]
+        totals.put(sum(thread.wait() for thread in threads))
+
+    natives = [threading.Thread(target=work) for _ in range(4)]
+    for native in natives:
+        native.start()
+    assert [totals.get(timeout=20) for _ in natives] == [2450] * 4
+    for native in natives:
+        greenserve.execute(native.join)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calls_either_way_that_end_in_any_way_leave_nothing_behind(seed: int) -> None:
+    choose = random.Random(seed)
+    running = 0
+
+    async def asynchronous(depth: int) -> int:
+        nonlocal running
+        running += 1
+        try:
+            await asyncio.sleep(choose.choice([0, 0.0005, 0.002]))
+            return depth and await aio.to_green(green, depth - 1)
+        finally:
+            running -= 1
+
+    def green(depth: int) -> int:
+        nonlocal running
+        running += 1
+        try:
+            greenserve.sleep(choose.choice([0, 0.0005, 0.002]))
+            return depth and aio.await_(asynchronous(depth - 1))
+        finally:
+            running -= 1
+
+    def call() -> None:
+        with greenserve.Timeout(choose.choice([0.0005, 0.002, 0.01, None]), False):
+            aio.await_(asynchronous(choose.randrange(5)))
+
+    async def others() -> int:
+        return len(asyncio.all_tasks()) - 1
+
+    threads = [greenserve.spawn(call) for _ in range(200)]
+    for thread in threads:
+        if choose.random() < 0.2:
+            thread.kill()
+        if choose.random() < 0.2:
+            greenserve.sleep(0.0005)
+    for thread in threads:
+        with suppress(greenserve.GreenletExit):
+            thread.wait(20)
+    with greenserve.Timeout(20):
+        while aio.await_(others()) or running:  # those that were cancelled are not waited for
+            greenserve.sleep(0)
+    assert running == 0
 
 
 def test_each_os_thread_has_a_shared_loop_which_ends_with_it() -> None:
