@@ -49,7 +49,7 @@ WATCH_SETTINGS = (
         OrOff(Several("ADDRESS", _BIND, parse_address)),
         None,
         "Serve figures for Prometheus at this address, under /metrics, and whether the server is alive and ready, "
-        "under /healthz and /readyz. The figures need greenserve[metrics].",
+        "under /healthz and /readyz.",
         group=_WATCHING,
     ),
     Setting(

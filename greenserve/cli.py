@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn, TextIO
 
-from greenserve import demo, monkey
+from greenserve import demo, extras, monkey
 from greenserve._kinds import Flag, Several
 from greenserve._version import __version__
+from greenserve.admin import Watch
 from greenserve.apps import AppError, load_app
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
 from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
@@ -46,6 +47,9 @@ _COLUMN = 32  # where the text about an option begins
 
 _POSITIONAL = "wsgi_app"
 
+# The one word that is no application: a module of this name is served as top:app.
+_TOP = "top"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 after a graceful end, 1 when it could not start.
@@ -62,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] == _TOP:
+        status: int = extras.load("top", "greenserve.admin.top").run(argv[1:])
+        return status
     parser = _Parser(prog="greenserve", add_help=False, allow_abbrev=False)
     options = vars(parser.parse_args(list(map(_with_dashes, argv))))
     if options.pop("help", False):
@@ -90,6 +97,7 @@ def _run(argv: Sequence[str]) -> int:
     for line in [*misspelt_variables(os.environ), *(file.warnings if file else ())]:
         log.warning("%s", line)
     _raise_file_limit()
+    watch = Watch(config, logs, start.lives_with_old_master)
     site = Site(
         config,
         hooks,
@@ -98,8 +106,9 @@ def _run(argv: Sequence[str]) -> int:
         build=partial(_build, logs),
         reread=partial(_reread, options, file.path if file else None),
         announce=_announce,
-        on_worker=[lambda worker: _prepare_process(site.config)],
-        on_server=[lambda server: _prepare_process(site.config)],
+        on_master=[watch.in_master],
+        on_worker=[watch.in_worker, lambda worker: _prepare_process(site.config)],
+        on_server=[watch.alone, lambda server: _prepare_process(site.config)],
     )
     return Master(site, start).run() if has_master else serve_alone(site)
 
@@ -256,8 +265,10 @@ def _command_line(options: dict[str, Any]) -> Source:
 def _help() -> str:
     lines = [
         "Usage: greenserve [options] [MODULE:APP]",
+        "       greenserve top [--once] [ADDRESS]",
         "",
-        "Serves the WSGI application APP of MODULE, or without one a demo.",
+        "Serves the WSGI application APP of MODULE, or without one a demo. With top, shows what a server does that was",
+        "started with --admin-bind ADDRESS.",
         "",
         *_entry("MODULE:APP", SETTINGS[_POSITIONAL].text),
         *_entry("-h, --help", "Show this, and exit."),

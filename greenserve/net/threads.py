@@ -10,14 +10,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from greenserve._log import get_logger
 from greenserve._originals import allocate_lock, start_new_thread, thread_local
 from greenserve.core.waiters import NativeWaiter, Waiter, new_waiter
 from greenserve.errors import SettingError
 
-__all__ = ["Proxy", "execute", "killall", "set_num_threads"]
+__all__ = ["PoolUse", "Proxy", "execute", "killall", "pool_use", "set_num_threads"]
 
 log = get_logger("greenserve.net")
 
@@ -121,6 +121,10 @@ class _Pool:
         if self._size is None:
             self._size = _size_from_environment()
         return self._size
+
+    def use(self) -> PoolUse:
+        with self._lock:
+            return PoolUse(self._count - len(self._idle), self.size, len(self._jobs))
 
     def resize(self, size: int) -> None:
         """Change the size. Threads that are too many leave after what they run; those missing start if calls wait."""
@@ -229,6 +233,19 @@ def execute(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
     job = _Job(partial(function, *args, **kwargs), new_waiter())
     _pool.submit(job)
     return cast(T, job.wait())
+
+
+class PoolUse(NamedTuple):
+    """What the pool of native threads is at: how many of ``size`` threads make a call, and how many calls wait."""
+
+    busy: int
+    size: int
+    waiting: int
+
+
+def pool_use() -> PoolUse:
+    """Return what the pool is at now. Starts nothing."""
+    return _pool.use()
 
 
 def set_num_threads(count: int) -> None:
