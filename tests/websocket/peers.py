@@ -24,12 +24,17 @@ def upgrade(path: str = "/", *fields: str) -> bytes:
     return get(path, *UPGRADE, *fields)
 
 
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True, mask: bytes | None = b"\1\2\3\4") -> bytes:
-    """One frame as a client sends it, or, with no ``mask``, as a server does. Written out from RFC 6455 section 5.2."""
+def frame(
+    opcode: int, payload: bytes = b"", *, final: bool = True, mask: bytes | None = b"\1\2\3\4", wide: bool = False
+) -> bytes:
+    """One frame as a client sends it, or, with no ``mask``, as a server does. Written out from RFC 6455 section 5.2.
+
+    A ``wide`` one has its length in more bytes than it needs.
+    """
     masked = 0 if mask is None else 0x80
     size = len(payload)
     head = bytes([(FINAL if final else 0) | opcode])
-    if size < 126:
+    if size < 126 and not wide:
         head += bytes([masked | size])
     elif size < 65536:
         head += struct.pack("!BH", masked | 126, size)

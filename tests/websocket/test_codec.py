@@ -172,13 +172,14 @@ def test_an_offer_that_is_none_is_an_error(offered):
 CONTENTS = st.one_of(st.text(max_size=200), st.binary(max_size=200))
 
 
-def encode(message, cuts):
+def encode(message, cuts, wide):
     kind = TEXT if isinstance(message, str) else BINARY
     data = message.encode() if isinstance(message, str) else message
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     parts = [data[start:end] for start, end in pairwise(edges)]
     return b"".join(
-        frame(CONT if index else kind, part, final=index == len(parts) - 1) for index, part in enumerate(parts)
+        frame(CONT if index else kind, part, final=index == len(parts) - 1, wide=wide)
+        for index, part in enumerate(parts)
     )
 
 
@@ -193,13 +194,32 @@ def in_pieces(codec, data, cuts):
 NUMBERS = st.lists(st.integers(0, 1 << 16), max_size=8)
 
 
-@given(st.lists(st.tuples(CONTENTS, NUMBERS), max_size=5), NUMBERS)
+@given(st.lists(st.tuples(CONTENTS, NUMBERS, st.booleans()), max_size=5), NUMBERS)
 def test_however_messages_are_cut_into_fragments_and_pieces_they_come_whole(messages, cuts):
-    data = b"".join(encode(message, fragments) for message, fragments in messages)
+    data = b"".join(encode(*each) for each in messages)
     codec = in_pieces(make(), data, cuts)
-    assert list(codec.messages) == [message for message, _ in messages]
+    assert list(codec.messages) == [each[0] for each in messages]
     assert codec.is_open
     assert codec.replies == b""
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_piece_of_a_frame_that_looks_like_a_frame_is_none(wide):
+    inner = frame(TEXT, b"inner")
+    outer = frame(BINARY, b"before" + inner + b"behind", mask=b"\0\0\0\0", wide=wide)
+    codec = feed(make(), frame(TEXT, b"1", wide=wide))
+    place = outer.index(inner)
+    for piece in (outer[:place], inner, outer[place + len(inner) :], frame(TEXT, b"2")):
+        feed(codec, piece)
+    assert list(codec.messages) == ["1", b"before" + inner + b"behind", "2"]
+
+
+def test_a_short_message_is_still_held_to_the_limit_and_to_the_rules():
+    assert messages_of(frame(TEXT, b"x" * 11), limit=10) == []
+    codec = feed(make(), frame(TEXT, b"a", final=False))
+    assert feed(codec, frame(TEXT, b"b")).close_details()[0] == 1002
+    codec = feed(make(), frame(CLOSE))
+    assert list(feed(codec, frame(TEXT, b"late")).messages) == []
 
 
 OPCODES = st.sampled_from([CONT, TEXT, BINARY, CLOSE, PING, PONG])
