@@ -139,6 +139,7 @@ class Master:
         self._error: str | None = None  # why it stops, if nobody asked for it
         self._has_served = False  # a worker was ready once
         self._was_announced = False
+        self._held: list[str] = []  # how the first workers failed, until it shows whether all of them do
         self._is_starting = True  # or reloading: somebody is told when it is done
         self._looked_at = 0.0
         self._notified_at = 0.0
@@ -447,6 +448,7 @@ class Master:
                 worker.state = State.READY
                 worker.ready_at = monotonic()
                 self._has_served = True
+                self._tell_held()
                 log.info("%s is ready after %.1f s", worker, worker.ready_at - worker.started)
             elif what == "failed":
                 worker.failure = text
@@ -541,11 +543,16 @@ class Master:
         if self._has_served:
             log.error("%s %s\nIts place is filled again%s", worker, how, f" in {pause:g} s" if pause else "")
         elif self.workers:
-            log.error("%s %s", worker, how)
+            self._held.append(f"{worker} {how}")
         else:
             self._error = worker.failure or f"{worker} {how}"
             self.stop()
         return why
+
+    def _tell_held(self) -> None:
+        for line in self._held:
+            log.error("%s", line)
+        self._held.clear()
 
     def _explain_kill(self, worker: Worker) -> tuple[str, str]:
         before, self._oom_kills = self._oom_kills, count_oom_kills()

@@ -1,0 +1,202 @@
+"""What an operator meets on a bad day: each has its clear line, and ends as it should."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import environment
+from tests.supervisor.running import APP, Clients, running, wait_gone
+
+pytestmark = pytest.mark.system
+
+
+def test_a_port_that_is_taken_is_one_line_and_no_worker(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        with running(tmp_path, "shop:app", "--workers", "2", "--bind", address, wait=False) as master:
+            assert master.wait() == 1
+            master.err.wait_for(f"^greenserve: can't listen on {address}: it is in use$")
+            assert len(master.err) == 1
+
+
+def _obey_permissions() -> None:
+    """Let root have no more rights than the modes of files give it. Source: prctl(2), capabilities(7)."""
+    if os.geteuid() == 0:
+        drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+        libc = ctypes.CDLL(None)
+        for capability in (dac_override, dac_read_search):
+            libc.prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+def test_no_permission_on_the_folder_of_the_socket_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    args = ("shop:app", "--workers", "2", "--bind", f"unix:{folder}/a.sock")
+    with running(tmp_path, *args, wait=False, preexec_fn=_obey_permissions) as master:
+        assert master.wait() == 1
+        master.err.wait_for(r"^greenserve: can't listen on unix:.*/a.sock: no permission$")
+
+
+def test_an_application_that_fails_to_import_ends_the_master_with_its_traceback_once(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "3", app="import json\n1 / 0\n", wait=False) as master:
+        assert master.wait() == 1
+        master.err.wait_for("^greenserve: ")
+        master.err.wait_for("^ZeroDivisionError")
+        text = master.err.text[master.err.text.index("\ngreenserve: ") :]
+        assert text.count("ZeroDivisionError: division by zero") == 1
+        assert 'shop.py", line 2, in <module>' in text
+        assert len(master.err.wait_for("started worker", 3)) == 3, "one attempt for each place"
+
+
+FAILS_IN_ONE = f"""
+import os
+try:
+    os.mkdir("first")
+except FileExistsError:
+    try:
+        os.mkdir("second")
+    except FileExistsError:
+        pass
+    else:
+        raise RuntimeError("the second one fails")
+{APP}
+"""
+
+
+def test_an_application_that_fails_in_one_worker_only_is_served_by_the_other_until_that_place_is_filled(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2", app=FAILS_IN_ONE) as master:
+        # The master says that it serves once both places are filled.
+        master.err.wait_for("RuntimeError: the second one fails")
+        assert len(master.err.wait_for("started worker", 3)) == 3
+        assert master.get("/x").endswith(" /x")
+
+
+def test_a_worker_that_cannot_start_after_a_reload_leaves_the_old_ones_serving(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2") as master, Clients(master.port, 2) as clients:
+        old = set(master.workers(count=2))
+        (tmp_path / "shop.py").write_text("raise RuntimeError('broken by the deployment')\n")
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("RuntimeError: broken by the deployment", 2, before)
+        clients.wait_for_answers(20)
+        assert clients.pids.keys() <= old
+        (tmp_path / "shop.py").write_text(APP + "\n# mended\n")
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done", after=before)
+        clients.wait_for_answers(20)
+        assert clients.failures == []
+        assert not clients.pids.keys() <= old
+
+
+# Read before the server captures the clock: the wall clock goes back by a day as soon as there is a file.
+CLOCK = """
+import os, time
+_time = time.time
+time.time = lambda: _time() - 86400 * os.path.exists("set-back")
+"""
+
+
+def test_a_clock_that_is_set_back_ends_no_worker(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    env = environment()
+    env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
+    with running(tmp_path, "shop:app", "--workers", "2", "--timeout", "1", env=env) as master:
+        workers = set(master.workers(count=2))
+        (tmp_path / "set-back").touch()
+        with Clients(master.port, 2) as clients:
+            while sum(clients.pids.values()) < 200:
+                clients.wait_for_answers(50)
+        assert clients.failures == []
+        # Another two beats of the master, and the workers are still those.
+        before = master.send(signal.SIGTTIN)
+        (new,) = master.workers(after=before)
+        assert {int(master.get().split()[0]) for _ in range(12)} <= {*workers, new}
+        assert master.stop() == 0
+        assert "not answered" not in master.err.text
+
+
+def test_with_a_limit_of_64_files_it_serves_all_the_same(tmp_path: Path) -> None:
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
+    with running(tmp_path, "shop:app", "--workers", "2", preexec_fn=limit) as master:
+        idle = [socket.create_connection(("127.0.0.1", master.port)) for _ in range(4)]
+        try:
+            with Clients(master.port, 2) as clients:
+                clients.wait_for_answers(4)
+            assert clients.failures == []
+        finally:
+            for sock in idle:
+                sock.close()
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done", after=before)
+        assert master.get("/x").endswith(" /x")
+        assert master.stop() == 0
+
+
+def test_a_stopped_worker_is_replaced_and_the_other_serves_meanwhile(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2", "--timeout", "2") as master:
+        stopped, other = master.workers(count=2)
+        os.kill(stopped, signal.SIGSTOP)
+        # Whatever of its connections it had accepted is lost with it; new ones are the other's.
+        before = len(master.err)
+        master.err.wait_for(rf"process {stopped}\) has not answered for .* s, and is replaced", after=before)
+        (new,) = master.workers(after=before)
+        wait_gone(stopped)
+        assert {int(master.get().split()[0]) for _ in range(20)} <= {other, new}
+        assert master.stop() == 0
+
+
+def test_a_worker_whose_application_blocks_the_hub_shows_where_and_is_replaced(tmp_path: Path) -> None:
+    app = APP.replace("    body =", "    if environ['PATH_INFO'] == '/block':\n        while True: pass\n    body =")
+    with running(tmp_path, "shop:app", "--workers", "1", "--timeout", "1", app=app) as master:
+        (old,) = master.workers()
+        before = len(master.err)
+        with socket.create_connection(("127.0.0.1", master.port), timeout=30) as client:
+            client.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+            (new,) = master.workers(after=before)
+            master.err.wait_for("this worker's hub is blocked, here:", after=before)
+            master.err.wait_for(r"shop.py\", line \d+, in app", after=before)
+            assert client.recv(100) == b""
+        assert master.get() == f"{new} /"
+        assert new != old
+
+
+def test_the_workers_of_a_killed_master_finish_their_requests_and_leave(tmp_path: Path) -> None:
+    app = APP.replace("    body =", "    environ['wsgi.input'].read()\n    body =")
+    with running(tmp_path, "shop:app", "--workers", "2", app=app) as master:
+        workers = master.workers(count=2)
+        with socket.create_connection(("127.0.0.1", master.port), timeout=30) as client:
+            client.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+            master.process.kill()
+            master.err.wait_for("the master is gone: this worker leaves, too", 2)
+            client.sendall(b"ab")
+            with client.makefile("rb") as answer:
+                assert answer.read().endswith(b" /x")
+        for pid in workers:
+            wait_gone(pid)
+
+
+def test_a_worker_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    app = "import atexit, signal\natexit.register(signal.pause)\n" + APP
+    with running(tmp_path, "shop:app", "--workers", "1", "--graceful-timeout", "0.1", app=app) as master:
+        (pid,) = master.workers()
+        before = master.send(signal.SIGTERM)
+        master.err.wait_for(rf"process {pid}\) does not end: killing it", after=before)
+        assert master.wait() == 0
+
+
+def test_the_master_says_when_a_worker_was_killed_perhaps_for_memory(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1") as master:
+        (pid,) = master.workers()
+        os.kill(pid, signal.SIGKILL)
+        (line,) = master.err.wait_for(rf"process {pid}\) was killed by SIGKILL, which the master did not send")
+        assert "by the kernel for memory (it used " in line.string
