@@ -104,6 +104,12 @@ LOADERS = {
     "extras": "the one module that is wholly about an optional dependency",
     "apps": "the user's application",
     "_log": "logging, when there is something to log",
+    "compat.eventlet._install": "the face, once eventlet's names are asked for",
+    "compat.eventlet._names": "the face's module for a name of eventlet's",
+    "compat.eventlet.face.green": "the modules that it copies",
+    "compat.eventlet.face.hubs": "the module of a hub that is named",
+    "compat.eventlet.face.patcher": "the modules that are imported anew",
+    "compat.eventlet.inherit.sitecustomize": "the next sitecustomize",
 }
 
 # Rows that refuse to know a part of the standard library.
@@ -115,13 +121,17 @@ REFUSED: dict[str, frozenset[str]] = {
 # What is neither ours nor the standard library's: greenlet, and in the one module about an extra its package and what
 # comes with that.
 EXTRA_MODULES: dict[str, str] = {
+    "compat.eventlet.face.green.MySQLdb": "MySQLdb",
+    "compat.eventlet.face.green.zmq": "zmq",
     "_toml": "tomli",
     "admin.top": "rich",
     "contrib._celery": "celery kombu",
     "contrib.django.apps": "django",
     "contrib.django.management.commands.greenserve": "django",
     "contrib.flask": "flask click werkzeug",
+    "contrib.flask_socketio": "flask_socketio werkzeug",
     "contrib.gunicorn": "gunicorn",
+    "contrib.socketio": "socketio engineio",
     "supervisor._setproctitle": "setproctitle",
     "supervisor._watchfiles": "watchfiles",
     "websocket.codec": "websockets",
