@@ -122,6 +122,8 @@ def test_two_workers_on_two_cores_serve_nearly_twice_as_much(tmp_path: Path) -> 
 
 @needs_wrk
 def test_two_workers_cost_hardly_more_cpu_for_a_request_than_one(tmp_path: Path) -> None:
+    if idle_cores() < 1.7:
+        pytest.skip("two cores have nothing else to do when this is measured")
     costs: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(3):
         for count, cost in costs.items():

@@ -1,0 +1,35 @@
+"""A master with its workers, in short. What takes longer is in the tests beside this one, under the marker `system`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.supervisor.running import running
+
+
+def test_a_master_serves_with_its_workers_reloads_and_stops(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2") as master:
+        assert " with 2 workers (Ctrl-C stops)" in master.out.text
+        old = master.workers(count=2)
+        assert int(master.get().split()[0]) in old
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done", after=before)
+        assert int(master.get().split()[0]) in master.workers(after=before, count=2)
+        assert master.stop() == 0
+
+
+def test_a_configuration_file_with_hooks_makes_a_master(tmp_path: Path) -> None:
+    (tmp_path / "greenserve.conf.py").write_text(
+        "def when_ready(server):\n    server.log.info('hooked %d', server.pid)\n"
+    )
+    with running(tmp_path, "shop:app") as master:
+        master.err.wait_for(f"hooked {master.process.pid}")
+        assert master.stop() == 0
+
+
+def test_an_application_that_does_not_load_ends_the_master_with_one_clear_error(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:nothing", "--workers", "2", wait=False) as master:
+        assert master.wait() == 1
+        master.err.wait_for("^greenserve: can't load shop:nothing$")
+        master.err.wait_for("'shop' has no 'nothing'")

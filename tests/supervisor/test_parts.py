@@ -1,0 +1,330 @@
+"""The parts of the supervisor that know one thing each: shared memory, what the system says, messages, names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenserve.config import Config, Source, load
+from greenserve.errors import SettingError
+from greenserve.supervisor import memory, needs_master
+from greenserve.supervisor.balance import Shares
+from greenserve.supervisor.hooks import Hooks
+from greenserve.supervisor.identity import Owner, PidFile, PidFileError
+from greenserve.supervisor.memory import count_oom_kills, resident_bytes
+from greenserve.supervisor.notify import Notifier, take_listen_fds
+from greenserve.supervisor.pulse import Beat, Pulse
+from greenserve.supervisor.workers import State, Worker, describe_exit, encode_message
+
+
+def settings(**values: object) -> Config:
+    return load(Source("here", values))
+
+
+# Pulse
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e6), *[st.integers(0, (1 << 64) - 1)] * 4)
+def test_a_beat_is_read_as_it_was_written(
+    at: float, lag: float, rss: int, connections: int, requests: int, failed: int
+) -> None:
+    pulse = Pulse()
+    beat = Beat(at, lag, rss, connections, requests, failed)
+    pulse.write(beat)
+    assert pulse.read() == beat
+    pulse.close()
+
+
+def test_a_pulse_that_a_child_writes_is_read_by_its_parent() -> None:
+    pulse = Pulse()
+    pid = os.fork()
+    if pid == 0:
+        pulse.write(Beat(1.5, 0.25, 3, 4, 5, 6))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert pulse.read() == Beat(1.5, 0.25, 3, 4, 5, 6)
+    pulse.close()
+
+
+# Shares
+
+
+def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
+    shares = Shares()
+    assert not shares.is_ahead(1000), "there is nobody else"
+    shares.show(0, 10)
+    shares.show(1, 40)
+    assert not shares.is_ahead(13)
+    assert shares.is_ahead(14)
+    shares.withdraw(0)
+    assert not shares.is_ahead(47)
+    assert shares.is_ahead(48)
+    shares.withdraw(1)
+    assert not shares.is_ahead(1000)
+
+
+def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
+    shares = Shares()
+    shares.show(5000, 1)
+    shares.withdraw(5000)
+    assert not shares.is_ahead(1000)
+
+
+# Memory
+
+
+def test_the_memory_of_this_process_is_told_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = resident_bytes()
+    assert 1 << 22 < here < 1 << 33
+    monkeypatch.setattr(memory, "_STATM", Path("/no/such"))
+    assert resident_bytes() >= here // 2, "the peak, where the system tells nothing else"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"sys/fs/cgroup/memory.events": "low 0\noom 1\noom_kill 3\n"}, 3),
+        (
+            {
+                "proc/self/cgroup": "0::/system.slice/shop.service\n",
+                "sys/fs/cgroup/system.slice/shop.service/memory.events": "oom_kill 7\n",
+                "sys/fs/cgroup/memory.events": "oom_kill 3\n",
+            },
+            7,
+        ),
+        (
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/abc\n",
+                "sys/fs/cgroup/memory/docker/abc/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            },
+            2,
+        ),
+        ({"proc/self/cgroup": "0::/gone\n", "sys/fs/cgroup/memory/memory.oom_control": "oom_kill 1\n"}, 1),
+        ({"sys/fs/cgroup/memory.events": "oom_kill many\n"}, None),
+    ],
+)
+def test_the_kernels_kills_for_memory_are_counted(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert count_oom_kills(tmp_path) == expected
+
+
+# Service manager
+
+
+def test_sockets_of_the_service_manager_are_those_for_this_process_alone() -> None:
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "OTHER": "x"}
+    assert take_listen_fds(environ) == [3, 4]
+    assert environ == {"OTHER": "x"}
+    assert take_listen_fds({"LISTEN_PID": str(os.getppid()), "LISTEN_FDS": "2"}) == []
+    assert take_listen_fds({}) == []
+    with pytest.raises(ValueError, match="many"):
+        take_listen_fds({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"})
+
+
+def test_a_service_manager_under_an_abstract_name_is_told() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("")  # the system picks a name
+        environ = {"NOTIFY_SOCKET": "@" + manager.getsockname()[1:].decode(), "WATCHDOG_USEC": "3000000"}
+        notifier = Notifier(environ)
+        assert (environ, notifier.watchdog) == ({}, 1.5)
+        notifier.main_process(7)
+        assert manager.recv(100) == b"MAINPID=7"
+
+
+def test_without_a_service_manager_nobody_is_told_and_one_that_is_gone_is_no_failure(tmp_path: Path) -> None:
+    Notifier({}).ready("x")
+    assert Notifier({"WATCHDOG_USEC": "1000"}).watchdog is None
+    assert Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}).watchdog is None
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("x")
+
+
+# Identity
+
+
+def test_a_pid_file_names_this_process_until_it_is_removed(tmp_path: Path) -> None:
+    file = PidFile(str(tmp_path / "a"))
+    assert (tmp_path / "a").read_text() == f"{os.getpid()}\n"
+    file.rename(str(tmp_path / "b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    file.remove()
+    assert list(tmp_path.iterdir()) == []
+    file.remove()
+
+
+def test_a_pid_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(f"{os.getppid()}\n")
+    with pytest.raises(PidFileError, match=f"names process {os.getppid()}, which runs"):
+        PidFile(str(tmp_path / "a"))
+    (tmp_path / "a").write_text("no number\n")
+    file = PidFile(str(tmp_path / "a"))
+    (tmp_path / "a").write_text("1\n")
+    file.remove()
+    assert (tmp_path / "a").read_text() == "1\n"
+
+
+def test_a_pid_file_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (tmp_path / "a").write_text(f"{pid}\n")
+    PidFile(str(tmp_path / "a"))
+    assert (tmp_path / "a").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_file_in_a_folder_that_is_not_there_is_told() -> None:
+    with pytest.raises(PidFileError, match="can't write the PID file /no/such/pid: No such file or directory"):
+        PidFile("/no/such/pid")
+
+
+@pytest.mark.parametrize("name", ["user", "group"])
+def test_a_user_or_group_that_is_not_there_is_told_with_its_source(name: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{name} = 'nobody-at-all' \({name} here\): there is no such {name}$"):
+        Owner(settings(**{name: "nobody-at-all"}))
+
+
+def run_in_child(check: str, **values: object) -> str:
+    """Return what ``check`` makes in a child that has become the owner of the settings."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            Owner(settings(**values)).become()
+            os.write(theirs, repr(eval(check)).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with open(ours) as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_worker_becomes_the_user_and_group_and_nothing_of_root_stays() -> None:
+    text = run_in_child("os.getresuid(), os.getresgid(), os.getgroups()", user="daemon", group="23456")
+    assert text == "((1, 1, 1), (23456, 23456, 23456), [23456])"
+
+
+# Hooks
+
+
+def test_hooks_are_taken_by_their_names_and_called_with_their_arguments() -> None:
+    calls: list[tuple[object, ...]] = []
+    hooks = Hooks({"on_exit": lambda server: calls.append((server,)), "helper": len})
+    assert hooks
+    hooks.call("on_exit", 1)
+    hooks.call("on_starting", 1)
+    assert calls == [(1,)]
+    assert not Hooks({"helper": len})
+
+
+def test_a_hook_with_other_arguments_is_refused() -> None:
+    with pytest.raises(Exception, match=r"the hook pre_fork has to take these arguments: pre_fork\(server, worker\)"):
+        Hooks({"pre_fork": lambda server: None})
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_post_request_may_take_fewer_arguments(count: int) -> None:
+    calls: list[tuple[object, ...]] = []
+    functions = {
+        2: lambda a, b: calls.append((a, b)),
+        3: lambda a, b, c: calls.append((a, b, c)),
+        4: lambda a, b, c, d: calls.append((a, b, c, d)),
+    }
+    Hooks({"post_request": functions[count]}).call("post_request", 1, 2, 3, 4)
+    assert calls == [(1, 2, 3, 4)[:count]]
+
+
+def test_what_a_hook_raises_stops_nothing_where_nothing_may_fail() -> None:
+    def fail(server: object) -> None:
+        raise RuntimeError
+
+    hooks = Hooks({"on_exit": fail})
+    hooks.call_safely("on_exit", None)
+    with pytest.raises(RuntimeError):
+        hooks.call("on_exit", None)
+
+
+# Workers
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0, "ended with status 0"),
+        (4 << 8, "ended with status 4"),
+        (int(signal.SIGSEGV), "was killed by SIGSEGV"),
+        (50, "was killed by signal 50"),
+    ],
+)
+def test_the_end_of_a_process_is_told_in_words(status: int, text: str) -> None:
+    assert describe_exit(status) == text
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ready", "failed", "changed"]), st.text(max_size=200)), max_size=5))
+def test_what_a_worker_says_is_what_its_master_hears(messages: list[tuple[str, str]]) -> None:
+    worker = Worker(0, 1, 0)
+    try:
+        for what, text in messages:
+            worker.other_end.sendall(encode_message(what, text))
+        worker.other_end.close()
+        assert list(worker.messages()) == messages
+    finally:
+        worker.forget()
+
+
+def test_a_traceback_of_any_length_fits_into_one_message() -> None:
+    worker = Worker(0, 1, 0)
+    try:
+        worker.other_end.setblocking(False)
+        worker.other_end.sendall(encode_message("failed", "\u20ac" * 1_000_000))
+        worker.other_end.close()
+        ((what, text),) = worker.messages()
+        assert (what, set(text)) == ("failed", {"\u20ac"})
+    finally:
+        worker.forget()
+
+
+def test_a_worker_is_silent_from_its_last_beat_on_and_not_before_it_is_ready() -> None:
+    worker = Worker(0, 1, 0)
+    try:
+        assert worker.silent_for(worker.started + 100) == 0
+        worker.state = State.READY
+        worker.ready_at = worker.started + 10
+        assert worker.silent_for(worker.started + 15) == pytest.approx(5)
+        worker.pulse.write(Beat(worker.started + 14, 0, 0, 0, 0, 0))
+        assert worker.silent_for(worker.started + 15) == pytest.approx(1)
+    finally:
+        worker.other_end.close()
+        worker.forget()
+
+
+# Whether a master is needed
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, False),
+        ({"timeout": "5"}, False),
+        ({"workers": "1"}, True),
+        ({"max_requests": "5"}, True),
+        ({"max_requests": "0"}, False),
+        ({"reload": "no"}, False),
+        ({"reload": "yes"}, True),
+        ({"worker_max_rss": "1G"}, True),
+    ],
+)
+def test_a_master_runs_where_the_settings_need_one(values: dict[str, object], expected: bool) -> None:
+    assert needs_master(settings(**values), Hooks({})) is expected
+    assert needs_master(settings(**values), Hooks({"on_exit": lambda server: None}))
