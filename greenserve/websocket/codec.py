@@ -31,12 +31,8 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidURI, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
-from websockets.frames import (
-    CloseCode,
-    Frame,
-    Opcode,
-    apply_mask,  # type: ignore[attr-defined]  # the one in C, where there is one
-)
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # the one in C, if there is one
 from websockets.headers import build_extension, parse_extension
 from websockets.http11 import Response
 from websockets.protocol import Protocol, State
@@ -219,7 +215,7 @@ class Codec:
         first = data[0]
         if first != _WHOLE_TEXT and first != _WHOLE_BINARY:
             return False
-        payload = apply_mask(data[_SHORT_HEAD:], data[2:_SHORT_HEAD])
+        payload = _apply_mask(data[_SHORT_HEAD:], data[2:_SHORT_HEAD])
         try:
             self.messages.append(str(payload, "utf-8") if first == _WHOLE_TEXT else bytes(payload))
         except UnicodeDecodeError:

@@ -83,6 +83,7 @@ class WebSocket:
         "_quiet_since",
         "_reader",
         "_reading",
+        "_sends_soon",
         "_shut",
         "_write_deadline",
         "_writing",
@@ -117,6 +118,7 @@ class WebSocket:
         self._reading = Lock()  # held by whoever waits for the peer's bytes
         self._writing = Lock()  # held until the system has all of a frame
         self._message = Lock()  # held until the last frame of a message is on its way
+        self._sends_soon = False  # a green thread is at what send_nowait was given
         self._burst = 0  # messages taken without a wait
         self._heard = True  # something has come since the last look
         self._quiet_since = 0.0
@@ -278,6 +280,31 @@ class WebSocket:
                 raise TypeError(f"send({type(message).__name__}): give str, bytes, or an iterable of either")
         finally:
             self._message.release()
+
+    def send_nowait(self, message: str | bytes) -> bool:
+        """Have a message sent by a green thread of its own, for one that goes to many. Never switches.
+
+        False, with nothing sent, if the connection has ended or the peer has still to take what was sent before: it is
+        too slow, and a message to everybody must not wait for it, nor pile up.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        if not isinstance(message, (str, bytes)):
+            raise TypeError(f"send_nowait({type(message).__name__}): give str or bytes")
+        if self._sends_soon or self.closed or self._message.locked():
+            return False
+        self._sends_soon = True
+        spawn_n(self._send_soon, message)
+        return True
+
+    def _send_soon(self, message: str | bytes) -> None:
+        try:
+            self.send(message)
+        except ConnectionClosed as exc:
+            log.debug("%s: %s", self.path, exc)
+        finally:
+            self._sends_soon = False
 
     def _send_fragments(self, parts: Iterable[Any]) -> None:
         kind: Any = None

@@ -10,7 +10,7 @@ import pytest
 
 import greenserve
 from greenserve.errors import ConnectionClosed
-from greenserve.testing import wait_until_parked
+from greenserve.testing import assert_no_switch, wait_until_parked
 from greenserve.websocket import Options, WebSocket
 from tests.websocket.peers import BINARY, CLOSE, CONT, FINAL, PING, PONG, TEXT, close_payload, frame, in_green, joined
 
@@ -183,6 +183,25 @@ def test_a_message_in_fragments_lets_pings_through_but_no_other_message():
         ]  # fmt: skip
         sending.wait(5)
         other.wait(5)
+
+
+def test_a_message_for_many_waits_for_nobody():
+    with joined() as (ws, peer):
+        with assert_no_switch():
+            assert ws.send_nowait("1") is True
+            assert ws.send_nowait("2") is False  # the first is still on its way
+        assert peer.read_frame() == (FINAL | TEXT, b"1")
+        assert ws.send_nowait(MORE_THAN_BUFFERS_HOLD) is True
+        wait_until_parked()
+        assert ws.send_nowait("3") is False
+        assert peer.read_frame() == (FINAL | BINARY, MORE_THAN_BUFFERS_HOLD)
+        wait_until_parked()
+        assert ws.send_nowait("4") is True
+        assert peer.read_frame() == (FINAL | TEXT, b"4")
+        ws.abort()
+        assert ws.send_nowait("5") is False
+        with pytest.raises(TypeError):
+            ws.send_nowait(["6"])
 
 
 def test_whoever_sends_waits_while_the_peer_does_not_read():
