@@ -29,7 +29,9 @@ EXTRAS = {
     "celery": "celery",
     "django": "django",
     "flask": "flask",
+    "flask-socketio": "flask-socketio",
     "gunicorn": "gunicorn",
+    "socketio": "python-socketio",
     "websocket": "websockets",
     "dns": "dnspython",
     "http2": "h2",
@@ -41,7 +43,15 @@ EXTRAS = {
 }
 
 # Packages whose modules have another name.
-MODULE_NAMES = {"dnspython": "dns", "prometheus-client": "prometheus_client", "pytest-timeout": "pytest_timeout"}
+MODULE_NAMES = {
+    "dnspython": "dns",
+    "flask-sock": "flask_sock",
+    "flask-socketio": "flask_socketio",
+    "prometheus-client": "prometheus_client",
+    "pytest-timeout": "pytest_timeout",
+    "python-socketio": "socketio",
+    "simple-websocket": "simple_websocket",
+}
 
 
 def extra_modules() -> list[str]:

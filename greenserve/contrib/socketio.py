@@ -1,0 +1,135 @@
+"""python-socketio on green threads, unpatched: ``greenserve.contrib.socketio.Server``, or ``async_mode="greenserve"``.
+
+The driver that python-engineio asks for: threads, queues, events, and WebSockets. Knows nothing of what is said.
+
+Facts this rests on (python-engineio 4.8 to 4.15):
+
+- A mode is a module of ``engineio.async_drivers`` with a dict, ``_async``. Only the modes that
+  ``BaseServer.async_modes`` lists are looked for.
+- The class for WebSockets is called as a WSGI application. A list that it returns is taken for packets to answer.
+- engineio pings its clients itself, and sets the timeout of ``ws.socket`` to what that allows.
+
+What this means for us: `register` puts the module into ``sys.modules`` and the mode behind those that are listed, where
+it changes nothing for who chooses none. WebSockets come with no pings of their own, and answer with a tuple.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from queue import Empty
+from types import ModuleType
+from typing import Any
+
+import socketio
+from engineio.base_server import BaseServer
+
+from greenserve import extras
+from greenserve.core.greenthreads import GreenThread, spawn
+from greenserve.core.waiters import WaitQueue, sleep
+from greenserve.sync.queues import Queue
+from greenserve.websocket import WebSocketWSGI
+
+__all__ = ["MODE", "Event", "Server", "Thread", "WebSocketTransport", "register"]
+
+MODE = "greenserve"
+
+
+class Thread:
+    """What engineio uses of ``threading.Thread``."""
+
+    def __init__(self, target: Callable[..., Any], args: Iterable[Any] = (), kwargs: Any = None) -> None:
+        self._call = target, tuple(args), dict(kwargs or {})
+        self._thread: GreenThread[Any] | None = None
+
+    def start(self) -> None:
+        target, args, keywords = self._call
+        self._thread = spawn(target, *args, **keywords)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end. What ended it has been logged, and is not raised here. May switch."""
+        if self._thread is None:
+            raise RuntimeError("join() before start()")
+        try:
+            self._thread.wait(timeout)
+        except Exception:  # noqa: BLE001 - told of at the edge of the green thread
+            pass
+
+
+class Event:
+    """What engineio uses of ``threading.Event``."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting = WaitQueue()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._waiting.wake_all()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, ``timeout`` seconds at most, and return whether it is. May switch."""
+        if not self.is_set():
+            waiter = self._waiting.enter()
+            if self.is_set():  # by another OS thread, before it could see us
+                self._waiting.leave(waiter)
+            else:
+                self._waiting.finish(waiter, timeout)
+        return self.is_set()
+
+
+class WebSocketTransport:
+    """A WSGI application for one WebSocket of engineio's: ``handler(ws)`` gets a `greenserve.websocket.WebSocket`."""
+
+    def __init__(self, handler: Callable[[Any], Any], server: Any) -> None:
+        # Where they come from is checked by engineio, with its own list.
+        self._app = WebSocketWSGI(
+            handler, max_message_size=int(server.max_http_buffer_size), ping_interval=None, ping_timeout=None
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> tuple[bytes, ...]:
+        """Serve the connection to its end. May switch."""
+        return tuple(self._app(environ, start_response))
+
+
+@cache
+def register() -> None:
+    """Let engineio find the mode. Once is enough; `Server` does it by itself.
+
+    Raises:
+        MissingExtra: The package ``websockets`` is not installed.
+    """
+    extras.load("websocket", "greenserve.websocket.codec")  # now, and not at the first client's upgrade
+    name = f"engineio.async_drivers.{MODE}"
+    module = ModuleType(name, "greenserve's driver, in greenserve.contrib.socketio.")
+    module._async = {  # type: ignore[attr-defined]  # engineio's name for it
+        "thread": Thread,
+        "queue": Queue,
+        "queue_empty": Empty,
+        "event": Event,
+        "websocket": WebSocketTransport,
+        "sleep": sleep,
+    }
+    sys.modules[name] = module
+    listed = BaseServer.async_modes
+
+    def async_modes(server: BaseServer) -> list[str]:
+        return [*listed(server), MODE]
+
+    BaseServer.async_modes = async_modes
+
+
+class Server(socketio.Server):
+    """``socketio.Server`` with this mode, and all its arguments."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        register()
+        keywords.setdefault("async_mode", MODE)
+        super().__init__(*args, **keywords)
