@@ -7,11 +7,18 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import connections, hostile, http, primitives, tls
+from benchmarks import connections, hostile, http, primitives, tls, websocket
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import raise_file_limit
 
-BENCHMARKS = {"http": http, "primitives": primitives, "connections": connections, "hostile": hostile, "tls": tls}
+BENCHMARKS = {
+    "http": http,
+    "primitives": primitives,
+    "connections": connections,
+    "hostile": hostile,
+    "tls": tls,
+    "websocket": websocket,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -96,7 +96,8 @@ def serving(
         the message.
     """
     port = _free_port()
-    command = [sys.executable, "-m", f"benchmarks.servers.{server.program}", "127.0.0.1", str(port), app]
+    module = server.program if "." in server.program else f"servers.{server.program}"
+    command = [sys.executable, "-m", f"benchmarks.{module}", "127.0.0.1", str(port), app]
     if certfile is not None:
         command += ["--certfile", certfile]
     with tempfile.TemporaryFile() as log:

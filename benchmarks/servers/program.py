@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks.apps import APPS
 
@@ -19,25 +19,25 @@ def most_connections() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
 
 
-def run(serve: Callable[[str, int, str], object]) -> None:
+def run(serve: Callable[[str, int, str], object], apps: Sequence[str] = APPS) -> None:
     """Call ``serve(host, port, app)`` with the program's arguments; it returns when the server has stopped."""
-    options = _begin(_parser())
+    options = _begin(_parser(apps))
     serve(options.host, options.port, options.app)
 
 
 def run_with_tls(serve: Callable[[str, int, str, str | None], object]) -> None:
     """As `run`, with a fourth argument: a PEM file with key and certificate if the server is to speak TLS, or None."""
-    parser = _parser()
+    parser = _parser(APPS)
     parser.add_argument("--certfile")
     options = _begin(parser)
     serve(options.host, options.port, options.app, options.certfile)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(apps: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
     parser.add_argument("port", type=int)
-    parser.add_argument("app", choices=APPS)
+    parser.add_argument("app", choices=apps)
     return parser
 
 
