@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
-from greenlet import GreenletExit, getcurrent
+from greenlet import getcurrent
 
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.waiters import WaitQueue
@@ -36,7 +36,7 @@ class PropagateError(GreenserveError):
     """
 
     def __init__(self, key: Key, exc: BaseException) -> None:
-        super().__init__(f"PropagateError({key!r}): {type(exc).__name__}: {exc}")
+        super().__init__(f"PropagateError({key}): {type(exc).__name__}: {exc}")
         self.key = key
         self.exc = exc
 
@@ -104,8 +104,7 @@ class DAGPool:
     def _keys_of(self, keys: Any) -> set[Key]:
         if keys is _MISSING:
             return {*self._values, *self._tasks}
-        # A single key may be given as itself, when it is text.
-        return {keys} if isinstance(keys, (str, bytes)) else set(keys)
+        return set(keys)
 
     def _wait_each(self, pending: set[Key]) -> Iterator[tuple[Key, Any]]:
         while pending:
@@ -134,8 +133,12 @@ class DAGPool:
         return tuple(self._values)
 
     def items(self) -> tuple[tuple[Key, Any], ...]:
-        """Pairs of those and their values; a `PropagateError` for a function that has failed."""
-        return tuple(self._values.items())
+        """Pairs of those and their values.
+
+        Raises:
+            PropagateError: The function of one of them has failed.
+        """
+        return tuple((key, _value_or_raise(value)) for key, value in self._values.items())
 
     def post(self, key: Key, value: Any, replace: bool = False) -> None:
         """Give ``key`` a value from outside. Those who depend on it go on.
@@ -160,7 +163,7 @@ class DAGPool:
         """Call ``function(key, results, *args, **kwargs)`` in a green thread: what it returns is the value of ``key``.
 
         Args:
-            depends: The keys whose values it needs, one or many. ``results`` iterates over pairs of these and their
+            depends: The keys whose values it needs. ``results`` iterates over pairs of these and their
                 values, as they come; they need not be known yet.
 
         Raises:
@@ -193,7 +196,7 @@ class DAGPool:
 
     def _ended(self, thread: GreenThread[Any], key: Key, task: _Task) -> None:
         if self._tasks.get(key) is task:  # killed, before or while it ran
-            self._finish(key, task, PropagateError(key, GreenletExit()))
+            del self._tasks[key]
 
     def _finish(self, key: Key, task: _Task, value: Any) -> None:
         if self._tasks.get(key) is not task:
@@ -205,7 +208,9 @@ class DAGPool:
         self._changed.wake_all()
 
     def kill(self, key: Key) -> None:
-        """End the green thread of ``key``. Those who depend on it get a `PropagateError`. May switch.
+        """End the green thread of ``key``, and forget it: it may be spawned or posted again. May switch.
+
+        Those who depend on it go on waiting for its value.
 
         Raises:
             KeyError: None runs for it.
@@ -213,8 +218,6 @@ class DAGPool:
         task = self._tasks[key]
         if task.thread is not None:
             task.thread.kill()
-        if self._tasks.get(key) is task:
-            self._finish(key, task, PropagateError(key, GreenletExit()))
 
     def running(self) -> int:
         """How many functions have not returned."""

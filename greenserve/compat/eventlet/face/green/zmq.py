@@ -19,6 +19,7 @@ from greenserve.compat.eventlet.face.patcher import slurp_properties
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, wait_readable
 from greenserve.errors import ClosedWhileWaiting
+from greenserve.sync.locks import RLock
 
 __patched__ = ["Context", "Socket"]
 
@@ -37,6 +38,9 @@ class Socket(_zmq.Socket):  # type: ignore[misc]  # pyzmq has types only where i
         super().__init__(*args, **kwargs)
         object.__setattr__(self, "_green_source", None)
         object.__setattr__(self, "_green_turn", WaitQueue())
+        # First come first served, and no part of another message in between.
+        object.__setattr__(self, "_green_sending", RLock())
+        object.__setattr__(self, "_green_receiving", RLock())
 
     def _green_call(self, call: Any, event: int, timeout_option: int, flags: int, *args: Any, **kwargs: Any) -> Any:
         """Return ``call(*args)``, tried each time that ``event`` may be there. May switch."""
@@ -50,9 +54,10 @@ class Socket(_zmq.Socket):  # type: ignore[misc]  # pyzmq has types only where i
         while True:
             try:
                 result = call(*args, flags=flags | _zmq.NOBLOCK, **kwargs)
-            except _zmq.Again:
+            except _zmq.Again as exc:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
+                    exc.is_timeout = True
                     raise
                 self._green_wait(event, left)
             else:
@@ -78,13 +83,25 @@ class Socket(_zmq.Socket):  # type: ignore[misc]  # pyzmq has types only where i
 
     def send(self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **kwargs: Any) -> Any:
         """Send one part of a message. May switch."""
-        return self._green_call(
-            super().send, _zmq.POLLOUT, _zmq.SNDTIMEO, flags, data, copy=copy, track=track, **kwargs
-        )
+        with self._green_sending:
+            return self._green_call(
+                super().send, _zmq.POLLOUT, _zmq.SNDTIMEO, flags, data, copy=copy, track=track, **kwargs
+            )
+
+    def send_multipart(self, msg_parts: Any, flags: int = 0, copy: bool = True, track: bool = False, **kw: Any) -> Any:
+        """Send a message of several parts. May switch."""
+        with self._green_sending:
+            return super().send_multipart(msg_parts, flags, copy, track, **kw)
 
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one part of a message. May switch."""
-        return self._green_call(super().recv, _zmq.POLLIN, _zmq.RCVTIMEO, flags, copy=copy, track=track)
+        with self._green_receiving:
+            return self._green_call(super().recv, _zmq.POLLIN, _zmq.RCVTIMEO, flags, copy=copy, track=track)
+
+    def recv_multipart(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
+        """Receive a message of several parts. May switch."""
+        with self._green_receiving:
+            return super().recv_multipart(flags, copy, track)
 
     def close(self, linger: int | None = None) -> None:
         """Close it. Whoever waits on it is woken."""
