@@ -43,7 +43,7 @@ def require(program: str, package: str) -> str:
     return found
 
 
-class _Place:
+class Place:
     """A directory for a server, and the user that it runs as."""
 
     def __init__(self, directory: str) -> None:
@@ -92,10 +92,10 @@ class _Place:
 
 
 @contextmanager
-def _place() -> Iterator[_Place]:
+def temporary_place() -> Iterator[Place]:
     # Not pytest's own, which nobody may not enter.
     with tempfile.TemporaryDirectory(prefix="server", ignore_cleanup_errors=True) as directory:
-        yield _Place(directory)
+        yield Place(directory)
 
 
 def _listens(port: int) -> bool:
@@ -111,7 +111,7 @@ def redis() -> Iterator[int]:
     """Run Redis, and give its port."""
     program, port = require("redis-server", "redis-server"), reserve_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with _place() as place, place.serve(program, *options, is_ready=lambda: _listens(port)):
+    with temporary_place() as place, place.serve(program, *options, is_ready=lambda: _listens(port)):
         yield port
 
 
@@ -120,7 +120,7 @@ def postgres() -> Iterator[int]:
     """Run PostgreSQL, and give its port. The user greenserve needs no password for the database postgres."""
     initdb, program = require("initdb", "postgresql"), require("postgres", "postgresql")
     is_ready, port = require("pg_isready", "postgresql"), reserve_port()
-    with _place() as place:
+    with temporary_place() as place:
         data = f"{place.directory}/data"
         place.run(initdb, "-D", data, "-A", "trust", "-U", "greenserve", "-E", "UTF8", "--locale=C", "--no-sync")
         asked = [is_ready, "-q", "-h", "127.0.0.1", "-p", str(port)]
@@ -141,7 +141,7 @@ def mariadb() -> Iterator[int]:
     program = require("mariadbd", "mariadb-server-core")
     install, port = require("mariadb-install-db", "mariadb-server-core"), reserve_port()
     require("my_print_defaults", "mariadb-client-core")  # what the script before calls
-    with _place() as place:
+    with temporary_place() as place:
         where = ["--no-defaults", f"--datadir={place.directory}/data"]
         place.run(install, *where, "--auth-root-authentication-method=normal", "--skip-test-db")
         files = [f"--socket={place.directory}/socket", f"--pid-file={place.directory}/pid"]
