@@ -23,7 +23,7 @@ the first of these that has one:
 5. the default.
 
 A configuration file assigns settings under the names below, or under their aliases: in Python (`workers = 4`), or in
-TOML if its name ends in `.toml`. In Python it may also define server hooks.
+TOML if its name ends in `.toml`. In Python it may also define the [server hooks](server-hooks.md).
 
 `greenserve --print-config` shows the value of each and what set it, and `greenserve --check-config MODULE:APP` tells
 whether they are right and the application loads. A wrong value is told with its name, where it came from and what is

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from greenserve.configfile import DEFAULT_FILE
 from tests.docs.markdown import MARKERS, ROOT, Page, find_ci_block, find_pages
 from tests.docs.members import find_members
 from tests.docs.running import PORTS, PageRun
@@ -69,7 +70,7 @@ def test_every_link_leads_to_something_that_exists(page: Page) -> None:
 
 
 def test_every_file_that_a_page_names_exists(page: Page) -> None:
-    examples = {block.markers["file"] for block in page.blocks if "file" in block.markers}
+    examples = {block.markers["file"] for block in page.blocks if "file" in block.markers} | {DEFAULT_FILE}
     missing = [
         f"{page}:{line}: {span}"
         for line, span in page.code_spans
