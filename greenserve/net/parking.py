@@ -120,15 +120,13 @@ class ParkingSocket(socket_type):
         """
         if timeout is not None and timeout <= 0:
             return _is_ready(self.fileno(), POLLIN)
-        hub, source = self._here()
-        return wait_in(hub, source, source.readers, READ, timeout)
+        return self._wait(READ, timeout)
 
     def wait_writable(self, timeout: float | None = None) -> bool:
         """Park until something can be sent. As `wait_readable`. May switch, unless ``timeout`` is 0."""
         if timeout is not None and timeout <= 0:
             return _is_ready(self.fileno(), POLLOUT)
-        hub, source = self._here()
-        return wait_in(hub, source, source.writers, WRITE, timeout)
+        return self._wait(WRITE, timeout)
 
     def interrupt(self, exc: BaseException) -> None:
         """Raise ``exc`` in the green threads of this OS thread that wait on it now, if there are any."""
@@ -142,11 +140,24 @@ class ParkingSocket(socket_type):
     def _deadline(self) -> float | None:
         return None if self._timeout is None else monotonic() + self._timeout
 
+    def _wait(self, direction: int, timeout: float | None) -> bool:
+        """Park until it is ready for ``direction``, in the hub of the OS thread that runs. May switch.
+
+        Returns:
+            False if it is not after ``timeout`` seconds.
+        """
+        try:
+            hub = thread_state.hub
+        except AttributeError:
+            hub = get_hub()
+        source: Any = self._source
+        if self._hub is not hub or source.closed:
+            source = self._meet(hub)
+        return wait_in(hub, source, source.readers if direction == READ else source.writers, direction, timeout)
+
     def _park(self, direction: int, deadline: float | None) -> None:
         """Wait until it is ready for ``direction``, or raise TimeoutError at the deadline. May switch."""
-        hub, source = self._here()
-        queue = source.readers if direction == READ else source.writers
-        if not wait_in(hub, source, queue, direction, None if deadline is None else deadline - monotonic()):
+        if not self._wait(direction, None if deadline is None else deadline - monotonic()):
             raise TimeoutError("timed out")
 
     def _when_readable(self, deadline: float | None, call: Callable[..., T], *args: Any) -> T:
@@ -180,18 +191,6 @@ class ParkingSocket(socket_type):
             sleep(0)
 
     # Hubs -----------------------------------------------------------------------------------------------------------
-
-    def _here(self) -> tuple[Hub, Source]:
-        """The hub of the OS thread that runs, and its place in that hub's poller."""
-        try:
-            hub = thread_state.hub
-        except AttributeError:
-            hub = get_hub()
-        if self._hub is hub:
-            source: Any = self._source
-            if not source.closed:
-                return hub, source
-        return hub, self._meet(hub)
 
     def _meet(self, hub: Hub) -> Source:
         with self._meeting:

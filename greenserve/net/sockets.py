@@ -101,7 +101,8 @@ class GreenSocket(ParkingSocket):
                 raise
         deadline = None if timeout is None else monotonic() + timeout
         while True:  # `_when_readable`, written out: its way of passing arguments on is a twentieth of a round trip
-            self._park(READ, deadline)
+            if not self._wait(READ, None if deadline is None else deadline - monotonic()):
+                raise TimeoutError("timed out")
             try:
                 return _recv(self, bufsize, flags)
             except BlockingIOError:
