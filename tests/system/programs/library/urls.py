@@ -4,7 +4,7 @@ from django.db.models import Count, F, Sum
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from library.models import Page
+from .models import Page
 
 
 def show(request: HttpRequest, number: int) -> JsonResponse:
