@@ -342,7 +342,7 @@ def negotiate(offered: str, deflate: Deflate) -> tuple[str | None, list[Extensio
         if name == factory.name:
             try:
                 answer, extension = factory.process_request_params(parameters, [])
-            except NegotiationError:
+            except (NegotiationError, ValueError):  # the latter from zlib, for a window that it can't make
                 continue  # the client may have offered it with other parameters too
             return build_extension([(name, answer)]), [extension]
     return None, []
