@@ -14,6 +14,7 @@ import select as _select
 import selectors as _selectors
 import signal
 import socket
+import sys
 import time
 from _socket import socket as base_socket
 from _socket import socketpair as base_socketpair
@@ -53,6 +54,7 @@ __all__ = [
     "select",
     "selectors",
     "set_signal_handler",
+    "set_trace_function",
     "set_wakeup_fd",
     "signal_handler",
     "signal_pause",
@@ -82,6 +84,8 @@ os_waitid: Any = getattr(os, "waitid", None)  # not on macOS before Python 3.13
 os_system = os.system
 
 io_open = io.open
+
+set_trace_function = sys.settrace
 
 set_signal_handler = signal.signal
 signal_handler = signal.getsignal

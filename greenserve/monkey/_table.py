@@ -24,6 +24,7 @@ from greenserve.green import (
     threading,
     time,
 )
+from greenserve.green import sys as green_sys
 
 __all__ = ["BY_CHOICE", "GROUPS", "LOCKS", "ROWS", "Lock", "Row"]
 
@@ -193,6 +194,7 @@ _add(
     since=(3, 13),
 )
 _add("thread", "asyncio.events", {"BaseDefaultEventLoopPolicy._Local": _loops.PolicyLocal}, until=(3, 13))
+_add("thread", "sys", {"settrace": green_sys.settrace})
 _add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
 _add("thread", "_queue", {"SimpleQueue": queue.SimpleQueue})
 _add("thread", "queue", {"SimpleQueue": queue.SimpleQueue})
