@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import IO, final
 
-import pytest
-
 ROOT = Path(__file__).parent.parent.parent
 
 # However long a test may take on a busy machine: then its programs are killed, which ends every wait.
 LIFETIME = 50.0
-
-
-def require(program: str, package: str) -> str:
-    """Return the path of a program. Without it the test is skipped, unless this is the CI, which has to have it."""
-    path = shutil.which(program)
-    if path is None:
-        reason = f"needs {program}, of the package {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -95,6 +82,25 @@ class Program:
             found = matches()
         assert len(found) >= count, f"no {pattern!r} in:\n{self.output}"
         return found[count - 1]
+
+    def wait_for_port(self, port: int) -> None:
+        """Wait until something listens on the port.
+
+        Raises:
+            AssertionError: It ended before, or was killed at the end of its time.
+        """
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=LIFETIME).close()
+            except OSError:
+                # Nobody is told that a port is listened on: ask again, unless the program ends.
+                try:
+                    code = self.process.wait(0.05)
+                except subprocess.TimeoutExpired:
+                    continue
+                self._reader.join()
+                raise AssertionError(f"ended with {code} before it listened\n{self.output}") from None
+            return
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
