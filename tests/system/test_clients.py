@@ -203,3 +203,41 @@ def test_fifty_green_threads_wait_for_a_server_at_once(name: str, request: pytes
     assert results == list(range(WORKERS))
     assert slow.SECONDS * 0.99 <= took < LIMIT
     assert native == 1
+
+
+def test_psycopg_copies_and_psycopg_2_refuses_to(postgres_port: int) -> None:
+    script = f"""
+import io, psycopg, psycopg2
+where = dict(host="127.0.0.1", port={postgres_port}, user="greenserve", dbname="postgres")
+with psycopg.connect(**where) as connection:
+    connection.execute("CREATE TEMPORARY TABLE numbers (number int)")
+    with connection.cursor().copy("COPY numbers FROM STDIN") as copy:
+        for number in range(20_000):
+            copy.write_row((number,))
+    with connection.cursor().copy("COPY numbers TO STDOUT") as copy:
+        print(sum(int(row[0]) for row in copy.rows()))
+connection = psycopg2.connect(**where)
+try:
+    connection.cursor().copy_expert("COPY (SELECT 1) TO STDOUT", io.StringIO())
+except psycopg2.ProgrammingError as exc:
+    print(exc)
+connection.close()
+"""
+    assert run_script(script) == f"{sum(range(20_000))}\ncopy_expert cannot be used with an asynchronous callback.\n"
+
+
+def test_notifications_arrive_while_others_run(postgres_port: int) -> None:
+    script = f"""
+import psycopg, threading
+where = dict(host="127.0.0.1", port={postgres_port}, user="greenserve", dbname="postgres", autocommit=True)
+listener, sender = psycopg.connect(**where), psycopg.connect(**where)
+listener.execute("LISTEN news")
+heard = []
+thread = threading.Thread(target=lambda: heard.extend(n.payload for n in listener.notifies(timeout=10, stop_after=3)))
+thread.start()
+for number in range(3):
+    sender.execute(f"NOTIFY news, '{{number}}'")
+thread.join()
+print(heard)
+"""
+    assert run_script(script) == "['0', '1', '2']\n"
