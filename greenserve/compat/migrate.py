@@ -180,7 +180,7 @@ def read_tree(paths: Iterable[Path]) -> Iterator[Use | Unreadable]:
                     source = stream.read()
                 yield from find_uses(source, str(file))
             except SyntaxError as exc:  # of the encoding's declaration too
-                yield Unreadable(str(file), f"line {exc.lineno or 0}: {exc.msg}")
+                yield Unreadable(str(file), f"line {exc.lineno}: {exc.msg}" if exc.lineno else str(exc.msg))
             except (OSError, UnicodeDecodeError, ValueError, RecursionError) as exc:
                 yield Unreadable(str(file), str(exc) or type(exc).__name__)
 

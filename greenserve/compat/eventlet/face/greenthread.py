@@ -66,7 +66,7 @@ def _run_to_the_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 class GreenThread(greenlet):
     """A green thread whose result can be waited for. `spawn` makes and schedules it."""
 
-    def __init__(self, parent: greenlet | None = None) -> None:
+    def __init__(self, parent: greenlet | None) -> None:
         greenlet.__init__(self, partial(_run_to_the_end, self.main), parent)
         self._exit_event = event.Event()
         self._exit_funcs: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = deque()

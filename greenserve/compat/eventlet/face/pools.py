@@ -13,6 +13,10 @@ __all__ = ["Pool", "TokenPool"]
 class Pool(resources.Pool[Any]):
     """As `greenserve.sync.Pool`."""
 
+    def resize(self, new_size: int) -> None:
+        """Change how many items there are at most."""
+        super().resize(new_size)
+
     @property
     def free_items(self) -> deque[Any]:
         """Those that were made and are not in use."""

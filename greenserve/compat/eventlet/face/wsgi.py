@@ -529,6 +529,7 @@ def server(
     try:
         running.serve_forever()
     finally:
+        running.join()  # a stop has begun: whoever waits for the end of this waits for the connections too
         running.log.info("(%s) wsgi exited, is_accepting=%s", running.pid, is_accepting)
 
 
