@@ -248,15 +248,18 @@ class HttpProtocol(Connection):
             if not isinstance(exc, (Exception, Timeout)):
                 raise
         finally:
+            ended = monotonic()
             if started:
-                seconds = monotonic() - started
+                seconds = ended - started
                 if self._hijacked is not None:
                     response.head, response.sent = _TAKEN_OVER, 0  # whatever the app has answered since
                     if meter is not None:
-                        meter.record_status(101)
+                        meter.by_status[101] += 1  # how long that takes says nothing about the server
                 elif meter is not None:
                     head = response.head
-                    meter.record(0 if head is None else head.code, seconds, response.sent)
+                    meter.by_status[0 if head is None else head.code] += 1
+                    meter.note_time(seconds)
+                    meter.bytes_out += response.sent
                 if is_logged:
                     server.log_access(environ, response, seconds)
             if posthooks:
@@ -264,7 +267,7 @@ class HttpProtocol(Connection):
         self.response = None
         if self._hijacked is not None:
             return Next.UPGRADED
-        self.idle_since = monotonic()
+        self.idle_since = ended
         self.served += 1
         if response.ended and response.keep_alive and self.body is None:
             return _KEEP_ALIVE
@@ -348,7 +351,8 @@ class HttpProtocol(Connection):
             self._keep_alive = False
         rfile.buffer = buffer[end:]  # what is refused stays in it
         self._framing = framing if framing.body is not BodyKind.NONE else None
-        is_plain = self._framing is None and line.authority is None and framing.upgrade is None
+        # From the second request on: most connections with only one would pay for what they never use.
+        is_plain = self.served and self._framing is None and line.authority is None and framing.upgrade is None
         self._last_head = LastHead.remember(buffer, limits, fields, environ) if is_plain else None
         return environ
 
@@ -540,7 +544,7 @@ class HttpProtocol(Connection):
         log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
         self.server.refused += 1
         if self.server.meter is not None:
-            self.server.meter.record_status(int(exc.status[:3]))
+            self.server.meter.by_status[int(exc.status[:3])] += 1
         self.phase = Phase.CLOSING
         is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
         self.send(self._error_page(exc.status, str(exc), not is_head), monotonic())

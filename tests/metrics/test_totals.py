@@ -60,7 +60,7 @@ def test_nobody_has_no_figures() -> None:
 def test_a_percentile_lies_where_its_bucket_does(times: list[float], share: float, expected: float | None) -> None:
     meter = Meter()
     for seconds in times:
-        meter.record(200, seconds, 0)
+        meter.note_time(seconds)
     assert percentile(meter.buckets, share) == (None if expected is None else pytest.approx(expected))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import greenserve
 from greenserve.wsgi.meter import BOUNDS, Meter
 from tests.wsgi.raw import get, running
@@ -64,7 +66,7 @@ def test_each_request_is_in_the_bucket_of_its_time():
 def test_a_time_is_in_the_first_bucket_whose_bound_it_does_not_exceed():
     meter = Meter()
     for seconds in (0.0, 0.0001, 0.00011, 60.0, 61.0):
-        meter.record(200, seconds, 0)
+        meter.note_time(seconds)
     assert (meter.buckets[0], meter.buckets[1], meter.buckets[-2], meter.buckets[-1]) == (2, 1, 1, 1)
 
 
@@ -97,3 +99,14 @@ def test_a_request_that_runs_says_since_when():
         run.ask(get())
     assert seen[0] == 0.0
     assert seen[-1] > 0.0
+
+
+def test_times_are_added_to_their_buckets_however_often_they_are_settled():
+    meter = Meter()
+    for _ in range(3):
+        for seconds in (0.2, 0.0001, 0.2):
+            meter.note_time(seconds)
+        meter.settle()
+    assert meter.buckets[0] == 3
+    assert meter.buckets[BOUNDS.index(0.25)] == 6
+    assert meter.seconds == pytest.approx(3 * 0.4001)
