@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,18 @@ def test_memory_stays_flat(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "| requests | 20,000 at" in shown
     assert "| connections | 1,000," in shown
+
+
+@pytest.mark.skipif(importlib.util.find_spec("test.test_epoll") is None, reason="this Python comes without its tests")
+def test_cpythons_tests_are_counted_for_each_interpreter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cpython", "--keep", str(tmp_path), "test_epoll", "test_of_no_python"]) == 0
+    shown = capsys.readouterr().out
+    version = "{}.{}".format(*sys.version_info[:2])
+    line = re.search(
+        rf"\| Python {version}, tests that .* \| (\d+) of (\d+) \(100\.00%\), 0 hang; modules: 1 \|", shown
+    )
+    assert line is not None
+    assert line[1] == line[2] != "0"
 
 
 PROPERTY = """

@@ -14,9 +14,16 @@ from collections.abc import Mapping
 
 from greenserve._version import __version__
 from tests.layers import PACKAGE
-from tests.long import autobahn, bodies, frameworks, fuzz, memory
+from tests.long import autobahn, bodies, cpython, frameworks, fuzz, memory
 
-JOBS = {"autobahn": autobahn, "bodies": bodies, "frameworks": frameworks, "fuzz": fuzz, "memory": memory}
+JOBS = {
+    "autobahn": autobahn,
+    "bodies": bodies,
+    "cpython": cpython,
+    "frameworks": frameworks,
+    "fuzz": fuzz,
+    "memory": memory,
+}
 
 RECORD = PACKAGE.parent / "docs" / "reference" / "long-tests.md"
 

@@ -1,8 +1,8 @@
 """CPython's own tests, run under the patch, and held test by test against the same run without it.
 
 ``python -m tests.patched.cpython [MODULE ...]`` runs the interpreter's test modules, each in a process of its own. It
-``python -m tests.patched.cpython [MODULE ...]`` runs the test modules of an interpreter, each in its own process. It
-those that pass is below `REQUIRED`.
+fails when a test that passes without the patch does not pass under it and `differences` has no reason for that, or when
+the share of those that pass is below `REQUIRED`. ``python -m tests.long cpython --record`` notes the figures.
 
 A test that brings nothing for so many seconds is a hang: its process is ended, and the module goes on after it in
 another one, patched or not.
@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ from tests.patched.differences import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent.parent
 
+# Those that an interpreter does not have are left out.
 MODULES = """
-test_asyncio test_concurrent_futures test_contextlib test_docxmlrpc test_epoll test_fork1 test_ftplib test_functools
-test_httplib test_httpservers test_imaplib test_io test_logging test_os test_poll test_popen test_poplib test_posix
-test_pty test_queue test_sched test_select test_selectors test_signal test_smtplib test_socket test_socketserver
-test_sqlite3 test_ssl test_subprocess test_tempfile test_thread test_threadedtempfile test_threading
-test_threading_local test_threadsignals test_time test_timeout test_urllib test_urllib2 test_urllib2_localnet
-test_wait3 test_wait4 test_weakref test_wsgiref test_xmlrpc
+test_asynchat test_asyncio test_asyncore test_concurrent_futures test_context test_contextlib test_contextlib_async
+test_docxmlrpc test_eintr test_epoll test_fcntl test_file test_fileio test_fork1 test_ftplib test_functools test_gc
+test_generators test_httplib test_httpservers test_imaplib test_io test_logging test_mailbox
+test_multiprocessing_fork test_multiprocessing_forkserver test_multiprocessing_main_handling
+test_multiprocessing_spawn test_nntplib test_openpty test_os test_poll test_popen test_poplib test_posix test_pty
+test_queue test_robotparser test_sched test_select test_selectors test_signal test_smtpd test_smtplib test_socket
+test_socketserver test_sqlite3 test_ssl test_subprocess test_sys_settrace test_telnetlib test_tempfile test_thread
+test_threadedtempfile test_threading test_threading_local test_threadsignals test_time test_timeout test_urllib
+test_urllib2 test_urllib2_localnet test_wait3 test_wait4 test_weakref test_wsgiref test_xmlrpc
 """.split()
 
 REQUIRED = 0.98
@@ -195,50 +200,90 @@ def compare(plain: dict[str, str], patched: dict[str, str]) -> tuple[list[str], 
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=MODULES)
-    parser.add_argument("--python", default=sys.executable, help="the interpreter, which has greenlet")
+@dataclass
+class Comparison:
+    """What an interpreter's tests came to, counted in tests that pass unpatched."""
+
+    version: str
+    modules: list[str] = field(default_factory=list)
+    passing: int = 0  # without the patch
+    failing: list[str] = field(default_factory=list)  # of these, under the patch: "id: outcome"
+
+    @property
+    def share(self) -> float:
+        return (self.passing - len(self.failing)) / self.passing if self.passing else 1.0
+
+    @property
+    def unexplained(self) -> list[str]:
+        return [line for line in self.failing if line.partition(":")[0] not in DIFFERENCES]
+
+    @property
+    def is_good(self) -> bool:
+        return not self.unexplained and self.share >= REQUIRED
+
+    def __str__(self) -> str:
+        hanging = sum(line.endswith(": hang") for line in self.failing)
+        return (
+            f"{self.passing - len(self.failing):,} of {self.passing:,} ({self.share:.2%}), {hanging} hang; "
+            f"modules: {len(self.modules)}"
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `compare_modules` reads."""
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="by default all that are worth it")
     parser.add_argument("--keep", type=Path, help="a folder for logs, and for unpatched outcomes that are used again")
     parser.add_argument("--only", help="only tests with this in their names")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds without news that are a hang")
-    args = parser.parse_args()
+
+
+def compare_modules(python: str, args: argparse.Namespace) -> Comparison:
+    """Run the modules that this interpreter has, with the patch and without, and print each as it comes."""
     folder = args.keep or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    version = subprocess.run(
-        [args.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    total = failed = 0
-    unexplained: list[str] = []
-    for module in args.modules:
+    version, modules = _ask(python, args.modules or MODULES)
+    comparison = Comparison(version)
+    for module in modules:
         stored = folder / f"{version}-{module}.json"
         if args.only is None and stored.exists():
             plain = json.loads(stored.read_text())
         else:
-            plain = run_module(
-                args.python, module, False, folder / f"{version}-{module}-plain.log", args.only, args.idle
-            )
+            plain = run_module(python, module, False, folder / f"{version}-{module}-plain.log", args.only, args.idle)
             if args.only is None:
                 stored.write_text(json.dumps(plain))
         began = time.monotonic()
-        patched = run_module(
-            args.python, module, True, folder / f"{version}-{module}-patched.log", args.only, args.idle
-        )
+        patched = run_module(python, module, True, folder / f"{version}-{module}-patched.log", args.only, args.idle)
         differences, count = compare(plain, patched)
         print(f"{module}: {count - len(differences)} of {count} in {time.monotonic() - began:.0f} s", flush=True)
         for line in differences:
             reason = DIFFERENCES.get(line.partition(":")[0])
             print(f"  {line}{f' ({reason})' if reason else ''}", flush=True)
-            if reason is None:
-                unexplained.append(line)
-        total += count
-        failed += len(differences)
-    share = (total - failed) / total if total else 1.0
-    print(f"{version}: {total - failed} of {total} pass, {share:.2%}; {len(unexplained)} without a reason")
-    return 1 if unexplained or share < REQUIRED else 0
+        comparison.modules.append(module)
+        comparison.passing += count
+        comparison.failing += differences
+    return comparison
+
+
+def _ask(python: str, modules: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the interpreter's version, as in ``3.13``, and those of the test modules that it has."""
+    code = (
+        "import importlib.util, json, platform, sys; "
+        "print(json.dumps(['.'.join(platform.python_version_tuple()[:2]), "
+        "[name for name in sys.argv[1:] if importlib.util.find_spec('test.' + name)]]))"
+    )
+    said = subprocess.run([python, "-c", code, *modules], capture_output=True, text=True, check=True).stdout
+    version, present = json.loads(said)
+    return version, present
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", default=sys.executable, help="the interpreter, which has greenlet")
+    add_arguments(parser)
+    args = parser.parse_args()
+    comparison = compare_modules(args.python, args)
+    print(f"{comparison.version}: {comparison}; {len(comparison.unexplained)} without a reason")
+    return 0 if comparison.is_good else 1
 
 
 if __name__ == "__main__":
