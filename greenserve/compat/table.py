@@ -111,8 +111,10 @@ def _notes(verdict: Verdict, texts: dict[str, str]) -> dict[str, Note]:
 
 
 _DIFFERENT = {
-    "eventlet.monkey_patch": "locks that exist already are not hunted for through the garbage collector, but named in "
-    "a warning; select keeps poll and epoll, which wait in the hub; signal handlers may block",
+    "eventlet.monkey_patch": "locks that exist already are not hunted for through the garbage collector, since one that "
+    "another thread or C code holds must not be replaced: a warning names them; nothing is deleted from select, since "
+    "libraries that look for poll and epoll would break: these wait in the hub; signal handlers may block; in a forked "
+    "child only the green thread that forked lives on",
     "eventlet.patcher.monkey_patch": "as eventlet.monkey_patch",
     "eventlet.patcher.inject": "the module is restored in its package afterwards",
     "eventlet.listen": "a socket of a patched program, socket.socket, has no .fd; those of eventlet's own names have",
@@ -138,6 +140,8 @@ _DIFFERENT = {
     "eventlet.wsgi.HttpProtocol": "making one does not serve it, its handle() does; the head is not read by "
     "http.server, so that overriding parse_request() has no effect",
     "eventlet.wsgi.ChunkReadError": "an OSError that carries the status 400, not a ValueError",
+    "eventlet.green.select": "nothing is deleted: poll and epoll are there, and wait in the hub",
+    "eventlet.green.selectors": "nothing is deleted: every selector is there, and waits in the hub",
     "eventlet.green.zmq": "it needs pyzmq",
     "eventlet.green.MySQLdb": "calls are made in native threads",
     "eventlet.green.threading": "current_thread() of a green thread is a DummyThread",

@@ -31,6 +31,9 @@ _PORT = re.compile(rf"(?<!\d)(?:{'|'.join(PORTS)})(?!\d)")
 # Programs that a reader may lack. Where one is missing, the page is skipped from there on.
 OPTIONAL_PROGRAMS = frozenset({"chromium", "curl", "nc", "nginx", "strace", "wrk"})
 
+# The commands that are installed with the project.
+COMMANDS = {"greenserve": "greenserve", "greenserve-migrate": "greenserve.compat.migrate"}
+
 BLOCK_TIMEOUT = 30.0
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -133,12 +136,13 @@ class PageRun:
         assert not self.unused, f"{self.page}: saved, but never used: {', '.join(self.unused)}"
 
     def _provide_command(self) -> None:
-        """Let the ``greenserve`` command be found where the project runs from its sources, without being installed."""
-        if not (Path(sys.executable).parent / "greenserve").exists():
-            self.programs.mkdir(exist_ok=True)
-            script = self.programs / "greenserve"
-            script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m greenserve "$@"\n')
-            script.chmod(0o755)
+        """Let the commands be found where the project runs from its sources, without being installed."""
+        for name, module in COMMANDS.items():
+            if not (Path(sys.executable).parent / name).exists():
+                self.programs.mkdir(exist_ok=True)
+                script = self.programs / name
+                script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+                script.chmod(0o755)
 
     def _run_block(self, block: Block) -> None:
         markers = block.markers
