@@ -5,7 +5,7 @@ the first one of those that are still to run in it. While both stay the same and
 same green thread that runs.
 
 A block is therefore seen after its limit and before a quarter more, unless it holds the GIL, as a long match of a
-regular expression does: then the watchdog runs as soon as it lets go, which is still at the same line.
+regular expression does: then the watchdog runs when it lets go, which as a rule is still at the same line.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def test_expressions_statements_and_blocks_are_executed(door: Any) -> None:
 def test_errors_are_shown_and_the_console_goes_on(door: Any) -> None:
     client = door()
     assert client.ask("1 / 0").splitlines()[-1] == "ZeroDivisionError: division by zero"
-    assert client.ask("for").splitlines()[-1] == "SyntaxError: invalid syntax"
+    assert client.ask("x = = 1").splitlines()[-1] == "SyntaxError: invalid syntax"
     assert client.ask("raise KeyboardInterrupt").splitlines()[-1] == "KeyboardInterrupt"
     assert client.ask("1") == "1\n"
 

@@ -33,7 +33,7 @@ def block_until_told(dog: Watchdog) -> None:
 
 
 def match_for_long() -> None:
-    re.match("(a+)+$", "a" * 23 + "b")
+    re.match("(a+)+$", "a" * 21 + "b")
 
 
 def run_for(seconds: float) -> None:
@@ -86,8 +86,10 @@ def test_a_callback_of_the_hub_and_the_main_greenlet_are_told_as_well(caplog: py
 def test_a_call_that_holds_the_gil_is_told_with_its_line_when_it_lets_go(caplog: pytest.LogCaptureFixture) -> None:
     with Watchdog(LIMIT) as dog:
         spawn(block_until_told, dog).wait()  # so that its thread has begun
-        spawn(match_for_long).wait()
-        until(lambda: dog.count == 2)
+        for _ in range(10):
+            if dog.count == 1:  # when the call lets go, another one than the watchdog may come first
+                spawn(match_for_long).wait()
+                sleep(0.01)
     warning = messages(caplog, logging.WARNING)[1]
     assert 're.match("(a+)+$"' in warning
 
