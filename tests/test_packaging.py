@@ -31,6 +31,7 @@ EXTRAS = {
     "flask": "flask",
     "flask-socketio": "flask-socketio",
     "gunicorn": "gunicorn",
+    "mysql": "mysqlclient",
     "socketio": "python-socketio",
     "websocket": "websockets",
     "dns": "dnspython",
@@ -40,6 +41,7 @@ EXTRAS = {
     "top": "rich",
     "title": "setproctitle",
     "toml": "tomli",
+    "zmq": "pyzmq",
 }
 
 # Packages whose modules have another name.
@@ -47,9 +49,11 @@ MODULE_NAMES = {
     "dnspython": "dns",
     "flask-sock": "flask_sock",
     "flask-socketio": "flask_socketio",
+    "mysqlclient": "MySQLdb",
     "prometheus-client": "prometheus_client",
     "pytest-timeout": "pytest_timeout",
     "python-socketio": "socketio",
+    "pyzmq": "zmq",
     "simple-websocket": "simple_websocket",
 }
 

@@ -142,8 +142,8 @@ _DIFFERENT = {
     "eventlet.wsgi.ChunkReadError": "an OSError that carries the status 400, not a ValueError",
     "eventlet.green.select": "nothing is deleted: poll and epoll are there, and wait in the hub",
     "eventlet.green.selectors": "nothing is deleted: every selector is there, and waits in the hub",
-    "eventlet.green.zmq": "it needs pyzmq",
-    "eventlet.green.MySQLdb": "calls are made in native threads",
+    "eventlet.green.zmq": "it needs pyzmq: pip install greenserve[zmq]",
+    "eventlet.green.MySQLdb": "calls are made in native threads; it needs mysqlclient: pip install greenserve[mysql]",
     "eventlet.green.threading": "current_thread() of a green thread is a DummyThread",
     "eventlet.asyncio.spawn_for_awaitable": "works with any hub",
 }
