@@ -6,6 +6,7 @@ Facts about ``websockets``' protocol objects:
 
 - They parse all that they are given in one go, and answer pings and close frames by themselves: what is to be sent is
   in ``data_to_send()``, with an empty string where the sending side is to be ended.
+- Their parser is a generator that refers to them, and they to it: only the collector would free a connection's memory.
 - The size of a message is limited before and after decompression. The number of its fragments is not.
 
 What this means for us: we hand over what came in slices, so that neither a lot of tiny frames nor a little that
@@ -198,11 +199,13 @@ class Codec:
 
     def receive(self, data: bytes) -> None:
         """Take in what came from the peer, ``b""`` at its end. All that came before must have been parsed."""
+        if self.eof:
+            return
         if data:
             if self._owed or not self._is_plain or not self._take_short(data):
                 self._unparsed, self._position = data, 0
                 self.parse()
-        elif not self.eof:
+        else:
             self.eof = True
             self._protocol.receive_eof()
             self._collect()
@@ -269,6 +272,13 @@ class Codec:
             else:
                 self._fragments = _Fragments(opcode is _TEXT)
                 self._fragments.add(data, False)
+
+    def release(self) -> None:
+        """Nothing more is read or sent: let the memory go with the last reference."""
+        self.eof = True
+        self._unparsed, self._position = b"", 0
+        self._fragments = None
+        self._protocol.parser.close()
 
     # Sending ------------------------------------------------------------------------------------------------------
 

@@ -444,9 +444,8 @@ class WebSocket:
         except BaseException:
             self.abort()
             raise
-        self._finished = True
-        unwatch(self)
         self.socket.close()
+        self._finish()
 
     def _say_close(self, code: int, reason: str, deadline: float) -> None:
         if not self._writing.acquire(timeout=self._options.close_timeout):
@@ -488,8 +487,13 @@ class WebSocket:
     def abort(self) -> None:
         """End the connection at once, without a word. Whoever waits for it gets `ConnectionClosed`."""
         self._lose("aborted")
+        self._finish()
+
+    def _finish(self) -> None:
         self._finished = True
         unwatch(self)
+        with self._guard:
+            self._codec.release()
 
     def _lose(self, why: str) -> None:
         """The connection is of no use any more."""

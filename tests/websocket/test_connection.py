@@ -10,8 +10,10 @@ import pytest
 
 import greenserve
 from greenserve.errors import ConnectionClosed
+from greenserve.net import socketpair
 from greenserve.testing import assert_no_switch, wait_until_parked
 from greenserve.websocket import Options, WebSocket
+from greenserve.websocket.codec import server_codec
 from tests.websocket.peers import BINARY, CLOSE, CONT, FINAL, PING, PONG, TEXT, close_payload, frame, in_green, joined
 
 MORE_THAN_BUFFERS_HOLD = b"x" * 5_000_000
@@ -489,17 +491,35 @@ def test_a_native_thread_may_receive_what_ends_with_a_close_from_here():
         thread.join(5)
 
 
-def test_a_connection_that_nobody_holds_any_more_is_gone():
+@pytest.fixture
+def _without_the_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_without_the_collector")
+def test_a_connection_that_was_ended_leaves_nothing_to_the_collector():
+    with joined() as (ws, peer):
+        parts = [weakref.ref(each) for each in (ws, ws.socket, ws._codec._protocol)]
+        peer.send(frame(TEXT, b"whole") + frame(TEXT, b"begun")[:-2])
+        assert ws.receive() == "whole"
+    del ws
+    assert [part() for part in parts] == [None] * 3
+
+
+def test_the_heartbeat_keeps_no_connection_alive():
     with joined() as (ws, _):
-        other: WebSocket
-        with joined() as (other, peer):
-            gone = weakref.ref(other)
-            sock = weakref.ref(other.socket)
-            del other
+        ours, _theirs = socketpair()
+        other = WebSocket(ours, server_codec(1000, [], None), Options(ping_interval=0.02))
+        gone = weakref.ref(other)
+        greenserve.sleep(0.1)  # some beats
+        ours.close()
+        _theirs.close()
+        del other
         gc.collect()
         assert gone() is None
-        assert sock() is None
-        assert peer is not None
         assert not ws.closed
 
 
