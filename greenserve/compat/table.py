@@ -111,8 +111,8 @@ def _notes(verdict: Verdict, texts: dict[str, str]) -> dict[str, Note]:
 
 
 _DIFFERENT = {
-    "eventlet.monkey_patch": "locks that exist already are not hunted for through the garbage collector, since one that "
-    "another thread or C code holds must not be replaced: a warning names them; nothing is deleted from select, since "
+    "eventlet.monkey_patch": "locks that exist already are not hunted for through the garbage collector, since one "
+    "that C code holds must not be replaced: a warning names them; nothing is deleted from select, since "
     "libraries that look for poll and epoll would break: these wait in the hub; signal handlers may block; in a forked "
     "child only the green thread that forked lives on",
     "eventlet.patcher.monkey_patch": "as eventlet.monkey_patch",
