@@ -48,6 +48,15 @@ PROCESS_SETTINGS = (
         aliases=("preload_app",),
     ),
     Setting(
+        "sticky",
+        Choice("HOW", "off", "cookie", "address"),
+        "off",
+        "Keep each client on one worker. cookie: by a cookie, for each request, with connections handed from worker to "
+        "worker; not with TLS. address: by the client's IP address, in the kernel (Linux), with a socket for each "
+        "worker.",
+        group=_PROCESSES,
+    ),
+    Setting(
         "pidfile",
         OrOff(Text("FILE", "a file"), "none"),
         None,

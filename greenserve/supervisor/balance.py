@@ -62,6 +62,10 @@ class Shares:
         if number < _PLACES:
             self._counts[number] = _ABSENT
 
+    def is_present(self, number: int) -> bool:
+        """Whether there is a worker of this number that serves."""
+        return number < _PLACES and self._counts[number] != _ABSENT
+
     def is_ahead(self, connections: int) -> bool:
         """Whether a worker with so many connections has clearly more than another one."""
         least = min(self._counts[: self._used[0]], default=_ABSENT)

@@ -28,6 +28,7 @@ from greenserve.supervisor.changes import watch_files
 from greenserve.supervisor.identity import Owner, set_title
 from greenserve.supervisor.memory import resident_bytes
 from greenserve.supervisor.pulse import Beat
+from greenserve.supervisor.sticky import Handover
 from greenserve.supervisor.workers import Worker, encode_message
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.run import WSGIApp
@@ -80,6 +81,7 @@ class WorkerProcess:
         self._worker = worker
         self._site = master.site
         self._channel = worker.other_end
+        self._handover: Handover | None = None
         self._retires = False
         self._due = 0.0
         self._started = monotonic()
@@ -153,6 +155,10 @@ class WorkerProcess:
             for sock, is_shared in master.listeners.of_worker(self.number)
         ]
         self.server = server = site.build(config, sockets, self.app, config.workers > 1)
+        if config.sticky == "cookie" and master.exchange is not None:
+            self._handover = Handover(master.exchange, self.number, master.shares, server)
+            server.app = self._handover.wrap(server.app)
+            self._handover.start()
         for sock in sockets:
             if isinstance(sock, SharedListener):
                 sock.count = server.connections.__len__
@@ -161,6 +167,7 @@ class WorkerProcess:
         site.hooks.call("post_worker_init", self)
         self._take_signals(server)
         server.start()
+        master.shares.show(self.number, 0)
         hub = get_hub()
         self._due = monotonic()
         self._beat()
@@ -207,6 +214,8 @@ class WorkerProcess:
         def stop(number: int, frame: FrameType | None) -> None:
             # The master may know already; it does not when somebody else has sent the signal.
             hub.call_soon(self._tell, "leaving")
+            if self._handover is not None:
+                hub.call_soon(self._handover.stop)
             if number == signal.SIGQUIT:
                 server.stop(0)
                 hub.call_soon(self._site.hooks.call_safely, "worker_int", self)

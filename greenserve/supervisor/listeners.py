@@ -21,6 +21,7 @@ from greenserve._kinds import InheritedFd, TcpAddress, UnixAddress
 from greenserve.binds import BindError, Listener, open_listeners
 from greenserve.config import Config
 from greenserve.net.sockets import GreenSocket
+from greenserve.supervisor.filters import stick_by_address
 from greenserve.supervisor.identity import Owner
 from greenserve.supervisor.notify import take_listen_fds
 
@@ -95,7 +96,7 @@ class Listeners:
         try:
             for address in activated or config.bind:
                 key = ACTIVATED if activated else str(address)
-                place = _Place(key, address, not (config.reuse_port and isinstance(address, TcpAddress)))
+                place = _Place(key, address, not (self._has_one_for_each and isinstance(address, TcpAddress)))
                 self._places.append(place)
                 for fd in handed_on.pop(key, ()):
                     place.listeners.append(self._adopt(place, fd))
@@ -119,6 +120,10 @@ class Listeners:
     def _scheme(self) -> str:
         return "http" if self._config.certfile is None else "https"
 
+    @property
+    def _has_one_for_each(self) -> bool:
+        return bool(self._config.reuse_port) or self._config.sticky == "address"
+
     def _fill(self, place: _Place, count: int) -> None:
         config, address = self._config, place.address
         while len(place.listeners) < (1 if place.is_shared else count):
@@ -128,7 +133,7 @@ class Listeners:
             place.listeners += open_listeners(
                 [address],
                 backlog=config.backlog,
-                reuse_port=config.reuse_port,
+                reuse_port=self._has_one_for_each,
                 unix_socket_mode=config.unix_socket_mode,
                 scheme=self._scheme,
             )
@@ -146,10 +151,16 @@ class Listeners:
         """
         for place in self._places:
             self._fill(place, count)
-            if not place.is_shared:
-                for listener in place.listeners[count:]:
-                    listener.socket.close()  # the worker's own goes on until it has taken what waits there
-                del place.listeners[count:]
+            if place.is_shared:
+                continue
+            for listener in place.listeners[count:]:
+                listener.socket.close()  # the worker's own goes on until it has taken what waits there
+            del place.listeners[count:]
+            if self._config.sticky == "address":
+                try:
+                    stick_by_address(place.listeners[0].socket, count)
+                except OSError as exc:
+                    raise BindError(f"can't stick clients at {place.address} by their addresses: {exc}") from exc
 
     def of_worker(self, number: int) -> list[tuple[GreenSocket, bool]]:
         """Return the sockets for the worker of this number, counted from 0, and whether it shares them with others."""
@@ -167,7 +178,7 @@ class Listeners:
         """Whether sockets for ``config`` are the same as these."""
         return self._is_activated or all(
             _text(getattr(config, name)) == _text(getattr(self._config, name))
-            for name in ("bind", "backlog", "reuse_port", "unix_socket_mode", "certfile")
+            for name in ("bind", "backlog", "reuse_port", "sticky", "unix_socket_mode", "certfile")
         )
 
     def renewed(self, config: Config, count: int) -> Listeners:

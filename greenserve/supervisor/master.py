@@ -33,6 +33,7 @@ from greenserve.supervisor.listeners import ACTIVATED, Listeners, activated_addr
 from greenserve.supervisor.memory import count_oom_kills
 from greenserve.supervisor.notify import Notifier
 from greenserve.supervisor.site import Site
+from greenserve.supervisor.sticky import Exchange, check_settings
 from greenserve.supervisor.upgrade import Start
 from greenserve.supervisor.workers import State, Worker, describe_exit
 from greenserve.wsgi.run import WSGIApp
@@ -117,6 +118,7 @@ class Master:
         cfg: The settings, under gunicorn's name.
         log: Where hooks may log, under gunicorn's name.
         shares: How many connections each worker has.
+        exchange: Where workers hand each other connections, if they do.
         in_worker: Called in each worker right after the fork, to close what is the master's.
     """
 
@@ -130,6 +132,7 @@ class Master:
         self.log = log
         self.in_worker: list[Any] = []
         self.app: WSGIApp | None = None
+        self.exchange: Exchange | None = None
         self.shares = Shares()
         self._age = 0
         self._wake = WaitQueue()
@@ -196,6 +199,7 @@ class Master:
         if activated and config.is_set("bind"):
             log.warning("the service manager has opened the sockets: bind (%s) is not used", config.origin("bind"))
         Owner(config)  # whether there are such a user and group is told first
+        check_settings(config)
         self._opened = Listeners(config, config.workers, activated, handed_on)
         if config.pidfile is not None:
             suffix = ".2" if self._start.lives_with_old_master() else ""
@@ -223,6 +227,8 @@ class Master:
             worker.kill()
         if self._opened is not None:
             self.listeners.close(unlink=not self._has_other_master())
+        if self.exchange is not None:
+            self.exchange.close()
         if self._pidfile is not None:
             self._pidfile.remove()
         self.site.hooks.call_safely("on_exit", self)
@@ -329,6 +335,7 @@ class Master:
         try:
             config, hooks = self.site.reread()
             Owner(config)
+            check_settings(config)
             self._rebind(config)
         except GreenserveError as exc:
             log.error("the settings stay as they were: %s", exc)
@@ -352,6 +359,10 @@ class Master:
         except BindError as exc:
             log.error("there are as many workers as before: %s", exc)
             return
+        if config.sticky == "cookie":
+            if self.exchange is None:
+                self.exchange = Exchange(Owner(config))
+            self.exchange.resize(count)
         self.count = count
         if count != before:
             self.site.hooks.call_safely("nworkers_changed", self, count, before)

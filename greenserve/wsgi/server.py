@@ -339,6 +339,10 @@ class Server:
                 conn.close()
                 raise
 
+    def serve_connection(self, protocol: HttpProtocol) -> None:
+        """Serve a connection that somebody else has accepted, in a green thread of its own."""
+        self.connections[protocol] = spawn_n(self._serve, protocol)
+
     def _serve(self, protocol: HttpProtocol) -> None:
         try:
             protocol.handle()
