@@ -9,8 +9,8 @@ Facts this rests on:
   over costs more than to write a line does.
 
 What this means for us: the queue is bounded, and what does not fit is dropped and counted. The thread rests after each
-batch, so that a busy server wakes it ten times a second and not once for each line; a line after a pause is written at
-once. It leaves when nothing was logged for a while: who forks has one thread less to leave behind.
+batch, for the longer the more lines it had, so that a busy server wakes it ten times a second and not once for each
+line; a line after a pause is written at once. It leaves when nothing was logged for a while: who forks has one thread less to leave behind.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ __all__ = ["MAX_QUEUED_BYTES", "LogWriter", "duplicate", "open_for_appending"]
 
 MAX_QUEUED_BYTES = 8 << 20
 
-# Between two batches, which is also how old a line can get before it is in the file.
-_REST_SECONDS = 0.1
+# Between two batches, for each line of the first, and at most: how old a line can get before it is in the file.
+_REST_SECONDS = 0.001
+_LONGEST_REST = 0.1
 
 # The thread leaves after so long without a line.
 _IDLE_SECONDS = 5.0
@@ -168,8 +169,8 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             self._urgent = False
-            self._write_all()
-            self._sleep(self._resting, _REST_SECONDS)
+            count = self._write_all()
+            self._sleep(self._resting, min(_LONGEST_REST, count * _REST_SECONDS))
             if not self._has_work() and not self._sleep(self._parked, _IDLE_SECONDS) and not self._has_work():
                 self._to_start.append(None)
                 # Somebody may have looked before this, and left it to us.
@@ -196,9 +197,10 @@ class LogWriter:
             return True
         return False
 
-    def _write_all(self) -> None:
-        """Write what is in the queue, however long that takes."""
+    def _write_all(self) -> int:
+        """Write what is in the queue, however long that takes, and return how many lines there were."""
         queue = self._queue
+        count = 0
         while queue or self._to_reopen:
             if self._to_reopen:
                 self._open_again()
@@ -212,6 +214,7 @@ class LogWriter:
                     size += len(item)
                 else:
                     done = item
+            count += len(batch)
             is_written = not batch or self._write_batch(b"".join(batch))
             if not is_written:
                 self.dropped += len(batch)
@@ -220,6 +223,7 @@ class LogWriter:
                 done.release()
             if is_written and self.dropped != self._reported:
                 self._report()
+        return count
 
     def _write_batch(self, data: bytes) -> bool:
         """Write ``data``, as often as it takes. False: the file took it not before the end."""
