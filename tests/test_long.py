@@ -77,3 +77,9 @@ def test_fuzzing_ends_with_the_seed_of_a_failure(tmp_path: Path) -> None:
     (tmp_path / "test_made_up.py").write_text(PROPERTY.format(result=1))
     with pytest.raises(SystemExit, match="failed with seed"):
         main(["fuzz", "--minutes", "0", str(tmp_path)])
+
+
+def test_autobahn_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="no wstest on PATH"):
+        main(["autobahn"])
