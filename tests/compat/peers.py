@@ -16,10 +16,12 @@ INSTALL = "from greenserve.compat.eventlet import install\ninstall()\n"
 HAS_EVENTLET = importlib.util.find_spec("eventlet") is not None
 
 
-def run_under_greenserve(script: str, *, install: bool = True, code: int = 0, **environment: str) -> str:
-    """Run ``script`` and return what it printed. It must end with ``code``, and say no more unless that is not 0."""
+def run_under_greenserve(
+    script: str, *, install: bool = True, before: str = "", code: int = 0, **environment: str
+) -> str:
+    """Run ``before`` and ``script``, and return what they printed, or what went to stderr unless ``code`` is 0."""
     done = subprocess.run(
-        [sys.executable, "-c", (INSTALL if install else "") + textwrap.dedent(script)],
+        [sys.executable, "-c", (INSTALL if install else "") + before + textwrap.dedent(script)],
         capture_output=True,
         text=True,
         timeout=50,

@@ -1,4 +1,4 @@
-"""docs/reference/eventlet-names.md is what the table says. ``python -m tests.compat.test_names_page`` writes it anew."""
+"""docs/reference/eventlet-names.md is what the table says; ``python -m tests.compat.test_names_page`` writes it."""
 
 from __future__ import annotations
 
