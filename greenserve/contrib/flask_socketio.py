@@ -28,7 +28,7 @@ class SocketIO(flask_socketio.SocketIO):
     def init_app(self, app: Any, **keywords: Any) -> None:
         """As Flask-SocketIO's."""
         register()
-        self.server_options.setdefault("async_mode", MODE)
+        keywords["async_mode"] = keywords.get("async_mode") or self.server_options.get("async_mode") or MODE
         super().init_app(app, **keywords)
 
     def run(self, app: Any, host: str | None = None, port: int | None = None, **keywords: Any) -> None:

@@ -131,5 +131,5 @@ class Server(socketio.Server):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         register()
-        keywords.setdefault("async_mode", MODE)
+        keywords["async_mode"] = keywords.get("async_mode") or MODE
         super().__init__(*args, **keywords)

@@ -19,25 +19,26 @@ from tests.servers import require
 
 CHAT = Path(__file__).parent / "chat"
 
-# A way to serve it: what stands in front of the unmodified program, and how that is run.
+# What a program for eventlet begins with, and what the one for the native driver has changed.
 EVENTLET = "import eventlet\neventlet.monkey_patch()\n"
 IMPORTS = "from flask_socketio import SocketIO, emit, join_room, leave_room\n"
 NATIVE_IMPORTS = (
     "from flask_socketio import emit, join_room, leave_room\nfrom greenserve.contrib.flask_socketio import SocketIO\n"
 )
 
-ROUTES = ("eventlet's name", "patched", "native")
+# Each way, and the mode that Socket.IO has in it.
+MODES = {"eventlet's name": "eventlet", "patched": "threading", "native": "greenserve", "patched native": "greenserve"}
 
 
 @contextmanager
 def chatting(route: str, folder: Path, port: int | None = None, **variables: str) -> Iterator[str]:
-    """Serve the chat by one of `ROUTES`, or of ``patched native``, and give its URL. Its log is in ``folder``."""
+    """Serve the chat in one of the ways of `MODES`, and give its URL."""
     port = port or reserve_port()
     folder.mkdir(exist_ok=True)
     source = (CHAT / "chat.py").read_text()
     assert IMPORTS in source
     shutil.copy(CHAT / "chat.html", folder)
-    mode = {"eventlet's name": "eventlet", "patched": "threading"}.get(route)
+    chosen = {} if "native" in route else {"CHAT_MODE": MODES[route]}
     if route == "eventlet's name":
         source, command = (
             source.replace("import os\n", EVENTLET + "import os\n"),
@@ -50,10 +51,13 @@ def chatting(route: str, folder: Path, port: int | None = None, **variables: str
         if route == "patched native":
             source = source.replace(IMPORTS, NATIVE_IMPORTS)
     (folder / "chat.py").write_text(source)
-    env = environment(CHAT_PORT=str(port), **({} if mode is None else {"CHAT_MODE": mode}), **variables)
+    env = environment(CHAT_PORT=str(port), **chosen, **variables)
     with Program.of_python(*command, cwd=folder, env=env) as program:
         program.wait_for_port(port)
-        yield f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        with visiting(url, ["polling"]) as visitor:
+            assert visitor.tell("mode", "") == [MODES[route], "greenserve"]
+        yield url
         assert "Traceback" not in program.output, program.output
 
 

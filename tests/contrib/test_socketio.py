@@ -232,6 +232,8 @@ def test_flask_socketio_runs_and_stops(
 
 def test_flask_socketio_takes_another_mode_too() -> None:
     assert SocketIO(Flask(__name__), async_mode="threading").async_mode == "threading"
+    assert SocketIO(Flask(__name__), async_mode=None).async_mode == "greenserve"
+    assert contrib.Server(async_mode=None).async_mode == "greenserve"
     later = SocketIO()
     later.init_app(Flask(__name__))
     assert (later.async_mode, isinstance(later, flask_socketio.SocketIO)) == ("greenserve", True)

@@ -13,7 +13,7 @@ import pytest
 
 from greenserve import websocket
 from tests.browser import PATH, Browser
-from tests.contrib.chats import ROUTES, chatting, client_script, visiting
+from tests.contrib.chats import chatting, client_script, visiting
 from tests.contrib.programs import LIFETIME
 
 pytestmark = pytest.mark.system
@@ -26,7 +26,7 @@ BIG = 8 * 1024 * 1024
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": None}
 
 
-@pytest.fixture(params=ROUTES)
+@pytest.fixture(params=["eventlet's name", "patched", "native"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, client_script: Path) -> Iterator[str]:
     with chatting(request.param, tmp_path / "app", CHAT_CLIENT=str(client_script)) as found:
         yield found

@@ -40,6 +40,11 @@ def field(name):
     return request.headers.get(name)
 
 
+@socketio.on("mode")
+def mode(_):
+    return [socketio.async_mode, request.environ["SERVER_SOFTWARE"].partition("/")[0]]
+
+
 @socketio.on("big")
 def big(size):
     emit("big", "x" * size)
