@@ -34,8 +34,8 @@ from greenserve.wsgi.server import Server
 __all__ = ["BlockReports", "Observer", "backlog_of"]
 
 # How often the hub's lag is looked at, and how often all else is, in seconds.
-_TICK = 0.1
-_TICKS = 10
+_TICK = 0.2
+_TICKS = 5
 
 # A hub that comes later than this was blocked, in seconds: less is the system's scheduling.
 _LATE = 0.05

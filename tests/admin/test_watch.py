@@ -23,15 +23,17 @@ from tests.docs.running import reserve_port
 START = Callable[..., Command]
 
 APP = """
-import os, signal, time
+import time
 import greenserve
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/slow":
         greenserve.sleep(30)
-    if path == "/die":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if path == "/block":
+        end = time.perf_counter() + 0.8
+        while time.perf_counter() < end:
+            pass
     start_response("404 Not Found" if path == "/absent" else "200 OK", [("Content-Type", "text/plain")])
     return [environ.get("greenserve.request_id", "hello").encode()]
 """
@@ -80,6 +82,19 @@ def test_a_request_in_flight_is_shown_with_its_stack(start: START) -> None:
     (request,) = state["running"]
     assert (request["method"], request["target"]) == ("GET", "/slow?a=1")
     assert "shop:8 in app" in request["stack"]
+
+
+@pytest.mark.parametrize("option", [[], ["--block-warn", "300ms"]], ids=["the fact", "the watchdog"])
+def test_a_blocked_hub_is_told_of_with_its_place_if_the_watchdog_looks(start: START, option: list[str]) -> None:
+    admin = reserve_port()
+    command = start("--admin-bind", f"127.0.0.1:{admin}", *option)
+    command.get("/block")
+    (block,) = wait_until(admin, lambda state: bool(state["blocks"]))["blocks"]
+    if option:
+        assert "has not run for 3" in block["text"]
+        assert "in app" in block["text"]
+    else:
+        assert block["text"].startswith("nothing else could run for 0.")
 
 
 def test_figures_add_up_over_workers_and_outlive_one_that_is_killed(start: START) -> None:
