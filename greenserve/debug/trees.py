@@ -243,7 +243,8 @@ def _name(thread: greenlet, hub: Hub, stack: Stack) -> str:
         return _HUB
     if thread is hub.main:
         return "the main greenlet"
-    call = thread._call if isinstance(thread, GreenThread) else None
+    # One that another OS thread has only begun to make has no call yet.
+    call = getattr(thread, "_call", None) if isinstance(thread, GreenThread) else None
     own = stack[0].function if stack else getattr(call and call.func, "__qualname__", type(thread).__name__)
     return _name_of(id(thread), own)
 

@@ -14,7 +14,7 @@ from greenserve import Event, GreenPool, GreenThread, Lock, Queue, execute, get_
 from greenserve.debug import Branch, State, dump, tree
 from greenserve.net import socketpair
 from tests.core.scripts import output
-from tests.sync.threads import OSThread, until
+from tests.sync.threads import Countdown, HubThread, OSThread, frequent_thread_switches, until
 
 
 @pytest.fixture
@@ -216,6 +216,30 @@ def test_a_hub_of_another_os_thread_that_polls_is_told_to() -> None:
     until(lambda: hub_states() == [State.POLLING])
     event.send()
     thread.wait()
+
+
+def test_it_can_be_asked_for_while_other_os_threads_switch_all_the_time() -> None:
+    clock = Countdown(0.5)
+
+    def wait_below(depth: int) -> list[int]:
+        if depth:
+            return next(map(wait_below, [depth - 1]))  # with frames of C in between
+        return sorted([3, 1, 2], key=lambda number: (sleep(0), number))
+
+    def churn() -> None:
+        while clock.running:
+            for thread in [spawn(wait_below, depth) for depth in range(9)]:
+                assert thread.wait() == [1, 2, 3]
+
+    count = 0
+    with frequent_thread_switches():
+        threads = [HubThread(churn) for _ in range(2)]
+        while clock.running:
+            assert len(tree()) >= 2
+            count += 1
+        for thread in threads:
+            thread.wait()
+    assert count > 1
 
 
 def test_a_dump_tells_those_together_that_do_the_same(start: Any) -> None:
