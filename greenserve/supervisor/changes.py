@@ -16,10 +16,13 @@ from greenserve.config import Config
 from greenserve.core.hub import get_hub
 from greenserve.errors import MissingExtra
 
-__all__ = ["Watched", "watch_files"]
+__all__ = ["Snapshot", "Watched", "first_change", "poll", "watch_files", "watched_files"]
 
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
 _POLL_SECONDS = 1.0
+
+# Each file with the time of its last change, in nanoseconds, and its size.
+Snapshot = dict[str, tuple[int, int]]
 
 
 class Watched:
@@ -50,9 +53,9 @@ class Watched:
                     return True
         return False
 
-    def snapshot(self) -> dict[str, tuple[int, int]]:
-        """Return all the files, with the time of their last change, in nanoseconds, and their size."""
-        found: dict[str, tuple[int, int]] = {}
+    def snapshot(self) -> Snapshot:
+        """Return all the files as they are now."""
+        found: Snapshot = {}
         for root in [*self._roots, *self._extra]:
             for path in _walk(root):
                 if self.counts(path):
@@ -83,25 +86,33 @@ def _walk(root: str) -> Iterator[str]:
             yield os.path.join(directory, name)
 
 
-def watch_files(config: Config, tell: Callable[[str], object]) -> None:
+Engine = Callable[[Watched, Snapshot, Callable[[str], object]], None]
+
+
+def watched_files(config: Config) -> Watched:
+    """Return the files whose change counts by these settings."""
+    extra = [*(config.reload_extra_files or ()), *([config.config] if config.config else [])]
+    return Watched([os.getcwd(), *(config.pythonpath or ())], extra)
+
+
+def watch_files(watched: Watched, before: Snapshot, engine: str, tell: Callable[[str], object]) -> None:
     """Call ``tell`` with the name of a file, in this hub, whenever one has changed. A native thread looks.
 
+    Args:
+        before: The files as they were before any of them was imported: what was saved since then counts.
+        engine: ``reload_engine``.
+
     Raises:
-        MissingExtra: ``reload_engine`` wants watchfiles, which is not installed.
+        MissingExtra: The engine is watchfiles, which is not installed.
     """
-    extra = [*(config.reload_extra_files or ()), *([config.config] if config.config else [])]
-    watched = Watched([os.getcwd(), *(config.pythonpath or ())], extra)
-    watch = _engine(config.reload_engine)
     call_soon = get_hub().call_soon_threadsafe
-    start_new_thread(watch, (watched, lambda path: call_soon(tell, os.path.relpath(path))))
+    start_new_thread(_engine(engine), (watched, before, lambda path: call_soon(tell, os.path.relpath(path))))
 
 
-def _engine(name: str) -> Callable[[Watched, Callable[[str], object]], None]:
+def _engine(name: str) -> Engine:
     if name != "poll":
         try:
-            engine: Callable[[Watched, Callable[[str], object]], None] = extras.load(
-                "reload", "greenserve.supervisor._watchfiles"
-            ).watch
+            engine: Engine = extras.load("reload", "greenserve.supervisor._watchfiles").watch
             return engine
         except MissingExtra:
             if name == "watchfiles":
@@ -109,12 +120,16 @@ def _engine(name: str) -> Callable[[Watched, Callable[[str], object]], None]:
     return poll
 
 
-def poll(watched: Watched, tell: Callable[[str], object], interval: float = _POLL_SECONDS) -> None:
+def first_change(before: Snapshot, now: Snapshot) -> str | None:
+    """Return the first of the files in which two looks differ, in the order of their names."""
+    return min((path for path, _ in before.items() ^ now.items()), default=None)
+
+
+def poll(watched: Watched, before: Snapshot, tell: Callable[[str], object], interval: float = _POLL_SECONDS) -> None:
     """Look at all files every ``interval`` seconds, for ever, and tell of one that has changed. Blocks."""
-    before = watched.snapshot()
     while True:
-        time_sleep(interval)
         now = watched.snapshot()
-        if now != before:
-            tell(next(iter(sorted(path for path, _ in now.items() ^ before.items()))))
+        if path := first_change(before, now):
+            tell(path)
         before = now
+        time_sleep(interval)

@@ -24,7 +24,7 @@ from greenserve.core.greenthreads import spawn
 from greenserve.core.hub import get_hub
 from greenserve.errors import GreenserveError
 from greenserve.supervisor.balance import SharedListener
-from greenserve.supervisor.changes import watch_files
+from greenserve.supervisor.changes import watch_files, watched_files
 from greenserve.supervisor.identity import Owner, set_title
 from greenserve.supervisor.memory import resident_bytes
 from greenserve.supervisor.pulse import Beat
@@ -148,6 +148,8 @@ class WorkerProcess:
         set_title(config, f"worker {self.number + 1}")
         if config.patch:
             monkey.patch_all()
+        watched = watched_files(config)
+        before = watched.snapshot() if config.reload and self.number == 0 else None
         app = master.app if master.app is not None else self._load()
         self.app = site.hooks.wrap(app, self)
         sockets = [
@@ -172,8 +174,8 @@ class WorkerProcess:
         self._due = monotonic()
         self._beat()
         spawn(self._watch_master)
-        if config.reload and self.number == 0:
-            watch_files(config, partial(self._tell, "changed"))
+        if before is not None:
+            watch_files(watched, before, config.reload_engine, partial(self._tell, "changed"))
         hub.call_soon(self._tell, "ready")
         return server
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from greenserve.supervisor.changes import Watched
+from greenserve import extras
+from greenserve.supervisor.changes import Snapshot, Watched, poll
 
 
 @pytest.fixture
@@ -69,3 +70,24 @@ def test_two_looks_differ_after_a_change(watched: Watched, tmp_path: Path, chang
 
 def test_the_directories_are_those_that_hold_all(watched: Watched, tmp_path: Path) -> None:
     assert watched.directories == [str(tmp_path), str(tmp_path / "templates")]
+
+
+@pytest.mark.parametrize("engine", ["poll", "watchfiles"])
+def test_a_file_that_was_saved_before_the_watch_began_is_told(watched: Watched, tmp_path: Path, engine: str) -> None:
+    before = watched.snapshot()
+    (tmp_path / "app.py").write_text("12")
+    assert run_until_told(watched, before, engine) == str(tmp_path / "app.py")
+
+
+class Told(Exception):
+    """Ends a watch, which goes on for ever otherwise."""
+
+
+def run_until_told(watched: Watched, before: Snapshot, engine: str) -> str:
+    def tell(path: str) -> None:
+        raise Told(path)
+
+    watch = poll if engine == "poll" else extras.load("reload", "greenserve.supervisor._watchfiles").watch
+    with pytest.raises(Told) as told:
+        watch(watched, before, tell)
+    return str(told.value)
