@@ -59,7 +59,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "green": frozenset({"core", "sync", "net"}),
     "monkey": frozenset({"green"}),
     "aio": frozenset({"core", "sync", "net", "green"}),
-    "debug": _SERVER | {"websocket", "green", "monkey", "aio"},
+    "debug": frozenset({"core", "net"}),
     "config": frozenset(),
     "_toml": frozenset(),
     "configfile": frozenset({"config"}),
