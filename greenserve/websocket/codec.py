@@ -25,13 +25,17 @@ import io
 import logging
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidURI, NegotiationError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # the one in C, if there is one
 from websockets.headers import build_extension, parse_extension
@@ -366,6 +370,32 @@ def server_codec(max_message_size: int, extensions: list[Extension], subprotocol
     return Codec(protocol, is_plain=not extensions and max_message_size >= _MAX_SHORT)
 
 
+class _ClientDeflate(ClientPerMessageDeflateFactory):
+    """Lets a server name our window, as browsers do, and takes a smaller one where ours is: that is always allowed."""
+
+    def __init__(self, deflate: Deflate) -> None:
+        super().__init__(
+            server_no_context_takeover=not deflate.keep_context,
+            client_no_context_takeover=not deflate.keep_context,
+            server_max_window_bits=deflate.window_bits,
+            client_max_window_bits=True,
+            compress_settings={"memLevel": deflate.memory_level},
+        )
+        self._deflate = deflate
+
+    def process_response_params(
+        self, params: Sequence[tuple[str, str | None]], accepted_extensions: Sequence[Extension]
+    ) -> PerMessageDeflate:
+        agreed = super().process_response_params(params, accepted_extensions)
+        return PerMessageDeflate(
+            agreed.remote_no_context_takeover,
+            agreed.local_no_context_takeover,
+            agreed.remote_max_window_bits,
+            min(agreed.local_max_window_bits, self._deflate.window_bits),
+            agreed.compress_settings,
+        )
+
+
 class ClientHandshake:
     """The client's side of a handshake: what to send, and what comes of the answer.
 
@@ -393,14 +423,7 @@ class ClientHandshake:
         self.host, self.port, self.is_secure, self.resource = uri.host, uri.port, uri.secure, uri.resource_name
         options: dict[str, Any] = {}
         if deflate is not None:
-            factory = ClientPerMessageDeflateFactory(
-                server_no_context_takeover=not deflate.keep_context,
-                client_no_context_takeover=not deflate.keep_context,
-                server_max_window_bits=deflate.window_bits,
-                client_max_window_bits=deflate.window_bits,
-                compress_settings={"memLevel": deflate.memory_level},
-            )
-            options["extensions"] = [factory]
+            options["extensions"] = [_ClientDeflate(deflate)]
         if subprotocols:
             options["subprotocols"] = subprotocols
         if origin is not None:

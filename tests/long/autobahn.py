@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
         for field, meaning in (("behavior", "behaviour"), ("behaviorClose", "closing")):
             counts = collections.Counter(result[field] for result in results.values())
             figures[f"{side}: {meaning}"] = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+            print(side, meaning, figures[f"{side}: {meaning}"], flush=True)  # the other side takes as long again
             bad += [f"{side}: {case}: {meaning} {r[field]}" for case, r in results.items() if r[field] not in GOOD]
     if bad:
         sys.exit("\n".join(["these cases are not as they should be:", *bad, *map(str, figures.items())]))

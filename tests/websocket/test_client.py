@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,8 @@ import greenserve
 from greenserve.errors import HandshakeError
 from greenserve.net import socketpair
 from greenserve.websocket import Deflate, WebSocketWSGI, connect, websocket
+from greenserve.websocket.codec import ClientHandshake
+from greenserve.websocket.handshake import accept_key
 from tests.certificates import asking_context, serving_context
 from tests.websocket.peers import in_green
 from tests.wsgi.raw import running
@@ -84,6 +87,27 @@ def test_messages_are_compressed_if_both_sides_want_it(compression):
     with running(echo) as run, connect(url_of(run), compression=compression) as ws:
         ws.send("plain")
         assert ws.receive(5) == "plain"
+
+
+@pytest.mark.parametrize(
+    ("answered", "bits"),
+    [("", 11), ("; client_max_window_bits=9", 9), ("; client_max_window_bits=15", 11)],
+)
+def test_a_server_may_name_the_window_and_ours_is_no_larger_than_was_asked_for(answered, bits):
+    handshake = ClientHandshake(
+        "ws://example.org/", origin=None, subprotocols=[], headers={}, deflate=Deflate(), max_message_size=1000
+    )
+    assert b"permessage-deflate; server_max_window_bits=11; client_max_window_bits\r\n" in handshake.request
+    [key] = re.findall(rb"Sec-WebSocket-Key: (\S+)", handshake.request)
+    codec = handshake.receive(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept_key(key.decode()).encode()
+        + b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10"
+        + answered.encode()
+        + b"\r\n\r\n"
+    )
+    [extension] = codec._protocol.extensions
+    assert (extension.local_max_window_bits, extension.remote_max_window_bits) == (bits, 10)
 
 
 def test_the_request_says_what_it_is_told_to():
