@@ -119,7 +119,8 @@ def _prepare_process(config: Config) -> None:
         Watchdog(config.block_warn).start()
     if config.dump_on_usr2:
         dump_on(signal.SIGUSR2)
-    cache_names(config.cache_names)
+    if config.cache_names is not None:  # else it is the application's own affair
+        cache_names(config.cache_names)
 
 
 def _read_settings(options: dict[str, Any], path: str | None = None) -> tuple[Config, ConfigFile | None]:

@@ -17,8 +17,12 @@ from tests.sync.threads import until
 
 APP = """
 import os, time
+from greenserve.net import resolver
 
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/names":
+        start_response("200 OK", [])
+        return [str(resolver._caching.cache.max_age).encode()]
     end = time.monotonic() + float(environ["QUERY_STRING"] or 0)
     while time.monotonic() < end:
         pass
@@ -30,23 +34,24 @@ def app(environ, start_response):
 @pytest.fixture(params=[[], ["--workers", "1"]], ids=["alone", "worker"])
 def command(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command]:
     (tmp_path / "blocking.py").write_text(APP)
-    options = ["-b", "127.0.0.1:0", "--block-warn", "50", "--dump-on-usr2", *request.param]
+    options = ["-b", "127.0.0.1:0", "--block-warn", "50", "--dump-on-usr2", "--cache-names", "5m", *request.param]
     command = Command(*options, "blocking:app", cwd=tmp_path, stderr=tmp_path / "stderr")
     yield command
     command.stop()
     command.close()
 
 
-def test_a_request_that_blocks_is_told_of_and_a_signal_tells_of_everybody(command: Command) -> None:
+def test_blocks_are_told_of_and_a_signal_tells_of_everybody_and_names_are_remembered(command: Command) -> None:
     server = int(command.get("/"))
     command.get("/?0.2")
     until(lambda: "runs again, after" in command.stderr)
     assert len(re.findall(r"\[WARNING\] the hub of MainThread has not run for [0-9]+ ms", command.stderr)) == 1
-    assert 'blocking.py", line 6, in app\n    while time.monotonic() < end:' in command.stderr
+    assert 'blocking.py", line 10, in app\n    while time.monotonic() < end:' in command.stderr
     os.kill(server, signal.SIGUSR2)
     until(lambda: "_accept: reading fd " in command.stderr)
     assert f"The green threads of process {server}:" in command.stderr
     assert command.get("/") == str(server)
+    assert command.get("/names") == "300.0"
 
 
 @pytest.mark.parametrize(
