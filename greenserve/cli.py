@@ -31,6 +31,7 @@ from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, Setting
 from greenserve.supervisor import Hooks, Master, Site, needs_master, serve_alone
 from greenserve.supervisor.identity import enter_directory
+from greenserve.supervisor.sticky import check_settings
 from greenserve.supervisor.upgrade import Start
 from greenserve.wsgi import Server
 from greenserve.wsgi.accesslog import AccessLog, Record
@@ -83,6 +84,7 @@ def _run(argv: Sequence[str]) -> int:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
     _check_log_format(config)
+    check_settings(config)
     hooks = Hooks(file.functions if file else {})
     start = Start()
     has_master = needs_master(config, hooks) and not is_check
@@ -268,8 +270,8 @@ def _help() -> str:
         "Usage: greenserve [options] [MODULE:APP]",
         "       greenserve top [--once] [ADDRESS]",
         "",
-        "Serves the WSGI application APP of MODULE, or without one a demo. With top, shows what a server does that was",
-        "started with --admin-bind ADDRESS.",
+        "Serves the WSGI application APP of MODULE, or without one a demo. With top, shows in the terminal",
+        "what a server does that was started with --admin-bind ADDRESS.",
         "",
         *_entry("MODULE:APP", SETTINGS[_POSITIONAL].text),
         *_entry("-h, --help", "Show this, and exit."),

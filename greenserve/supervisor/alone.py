@@ -39,6 +39,7 @@ def serve_alone(site: Site) -> int:
     try:
         if config.pidfile is not None:
             pidfile = PidFile(config.pidfile)
+        owner.give_logs(config)
         owner.become()
         set_title(config, "server")
         server = site.build(config, [sock for sock, _ in listeners.of_worker(0)], site.load(config), False)

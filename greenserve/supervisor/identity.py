@@ -74,6 +74,12 @@ class Owner:
         if self.uid is not None or self.gid is not None:
             os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
 
+    def give_logs(self, config: Config) -> None:
+        """Let the log files belong to them: who has become them opens those anew after a rotation."""
+        for path in (config.error_logfile, config.access_logfile):
+            if path not in (None, "-"):
+                self.give(path)
+
     def become(self) -> None:
         """Run as them from now on. There is no way back."""
         if self.gid is not None and (self.gid != os.getegid() or os.geteuid() == 0):

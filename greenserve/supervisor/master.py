@@ -198,7 +198,7 @@ class Master:
         activated += [InheritedFd(fd) for fd in handed_on.pop(ACTIVATED, ())]
         if activated and config.is_set("bind"):
             log.warning("the service manager has opened the sockets: bind (%s) is not used", config.origin("bind"))
-        Owner(config)  # whether there are such a user and group is told first
+        Owner(config).give_logs(config)  # whether there are such a user and group is told first
         check_settings(config)
         self._opened = Listeners(config, config.workers, activated, handed_on)
         if config.pidfile is not None:
@@ -356,13 +356,15 @@ class Master:
         before: int | None = self.count if self._age else None
         try:
             self.listeners.resize(max(count, 1))
+            if config.sticky == "cookie":
+                if self.exchange is None:
+                    self.exchange = Exchange(Owner(config))
+                self.exchange.resize(count)
         except BindError as exc:
+            if not self._age:
+                raise
             log.error("there are as many workers as before: %s", exc)
             return
-        if config.sticky == "cookie":
-            if self.exchange is None:
-                self.exchange = Exchange(Owner(config))
-            self.exchange.resize(count)
         self.count = count
         if count != before:
             self.site.hooks.call_safely("nworkers_changed", self, count, before)

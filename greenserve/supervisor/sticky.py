@@ -25,6 +25,7 @@ import struct
 import tempfile
 from typing import Any, ClassVar
 
+from greenserve.binds import BindError
 from greenserve.config import Config
 from greenserve.core.greenthreads import spawn_n
 from greenserve.errors import SettingError
@@ -67,18 +68,32 @@ class Exchange:
     """The sockets over which workers hand each other connections: one for each place, made and held by the master."""
 
     def __init__(self, owner: Owner) -> None:
-        """Let them belong to ``owner``, as whom the workers run, and to nobody else."""
-        self._folder = tempfile.mkdtemp(prefix="greenserve-")
-        owner.give(self._folder)
+        """Let them belong to ``owner``, as whom the workers run, and to nobody else.
+
+        Raises:
+            BindError: There is no place for them.
+        """
+        try:
+            self._folder = tempfile.mkdtemp(prefix="greenserve-")
+            owner.give(self._folder)
+        except OSError as exc:
+            raise BindError(f"can't make the folder for the sockets of sticky = 'cookie': {exc}") from exc
         self._owner = owner
         self._listeners: list[GreenSocket] = []
 
     def resize(self, count: int) -> None:
-        """Have sockets for ``count`` places at least."""
+        """Have sockets for ``count`` places at least.
+
+        Raises:
+            BindError: There can't be more.
+        """
         while len(self._listeners) < count:
             path = self.path(len(self._listeners))
-            self._listeners.append(listen(path))
-            self._owner.give(path)
+            try:
+                self._listeners.append(listen(path))
+                self._owner.give(path)
+            except OSError as exc:
+                raise BindError(f"can't make the sockets of sticky = 'cookie': {exc}") from exc
 
     def path(self, number: int) -> str:
         """Return where the worker of this number takes connections."""
