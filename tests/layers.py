@@ -40,6 +40,7 @@ _ABOVE_SUPERVISOR = _SERVER | {
     "aio",
     "debug",
     "config",
+    "_toml",
     "configfile",
     "apps",
     "logs",
