@@ -37,8 +37,8 @@ def find_late(originals: Mapping[int, tuple[Any, str]]) -> list[str]:
     """
     found = []
     for name, module in list(sys.modules.items()):
-        # By its own name: a module may be there under others as well.
-        if not _is_others(getattr(module, "__name__", name)) or not hasattr(module, "__dict__"):
+        # By its package: a module may be there under other names as well.
+        if not _is_others(getattr(module, "__package__", None) or name) or not hasattr(module, "__dict__"):
             continue
         for path, value in _attributes(name, module):
             entry = originals.get(id(value))

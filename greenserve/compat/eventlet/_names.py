@@ -38,15 +38,13 @@ class _Alias(Loader):
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._spec: Any = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self._target)
-        self._spec = module.__spec__
-        return module
+        return importlib.import_module(self._target)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # the import system has put that of the alias in its place
+        """It has run. Its spec is the alias's by now, so that it shows itself by eventlet's name."""
+        _rename(module)
 
 
 class _Copy(Loader):
@@ -54,15 +52,13 @@ class _Copy(Loader):
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._spec: Any = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module: ModuleType = importlib.import_module(_GREEN).load(self._name)
-        self._spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # as for an alias
+        """It is complete."""
 
 
 class _Metadata(Distribution):
@@ -102,7 +98,9 @@ class Finder(MetaPathFinder):
         if found is None:
             return None
         is_package = found.submodule_search_locations is not None
-        return ModuleSpec(fullname, _Alias(found.name), is_package=is_package)
+        spec = ModuleSpec(fullname, _Alias(counterpart(name)), origin=found.origin, is_package=is_package)
+        spec.has_location = True
+        return spec
 
     def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
         """For ``importlib.metadata``."""
@@ -117,3 +115,12 @@ def register(finder: Finder) -> None:
     for name, module in list(sys.modules.items()):
         if name == FACE or name.startswith(f"{FACE}."):
             sys.modules["eventlet" + name.removeprefix(FACE)] = module
+            _rename(module)
+
+
+def _rename(module: ModuleType) -> None:
+    """Let a module of the face and its classes be called as eventlet's are, for pickles, logs and ``from`` imports."""
+    module.__name__ = "eventlet" + module.__name__.removeprefix(FACE)
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__.startswith(FACE):
+            value.__module__ = "eventlet" + value.__module__.removeprefix(FACE)

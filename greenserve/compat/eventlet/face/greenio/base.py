@@ -14,6 +14,7 @@ from typing import Any
 
 from greenserve._originals import base_socket, default_timeout, socket_type
 from greenserve.compat.eventlet.face.hubs import IOClosed, trampoline
+from greenserve.core.poller import READ
 from greenserve.net import sockets
 from greenserve.net.parking import ParkingSocket
 
@@ -154,8 +155,13 @@ class GreenSocket(sockets.GreenSocket, metaclass=_Kind):
     # A peer that has reset the connection has ended it, to eventlet: nothing is raised.
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Return up to ``bufsize`` bytes; ``b""`` at the end of the stream, or of the connection. May switch."""
+        """Return up to ``bufsize`` bytes; ``b""`` at the end of the stream, or of the connection. May switch.
+
+        For 0 bytes too it waits until there is something to read.
+        """
         try:
+            if not bufsize and self._timeout != 0.0:
+                self._park(READ, self._deadline())
             return super().recv(bufsize, flags)
         except OSError as exc:
             if exc.errno not in SOCKET_CLOSED:
@@ -165,6 +171,8 @@ class GreenSocket(sockets.GreenSocket, metaclass=_Kind):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Put up to ``nbytes`` bytes into ``buffer``; 0 at the end of the stream, or of the connection. May switch."""
         try:
+            if not len(buffer) and self._timeout != 0.0:
+                self._park(READ, self._deadline())
             return super().recv_into(buffer, nbytes, flags)
         except OSError as exc:
             if exc.errno not in SOCKET_CLOSED:
