@@ -18,6 +18,9 @@ __all__ = ["all_greenlets", "describe_parked", "describe_place", "is_core", "par
 # The machinery of waiting itself says nothing about who waits on what.
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
+# Nor do locks and queues about whose they are: that stands where they are called.
+_OURS = os.path.dirname(os.path.dirname(_CORE)) + os.sep
+
 
 def all_greenlets() -> list[greenlet]:
     """Every greenlet of the process, of whatever OS thread, in no order."""
@@ -38,9 +41,20 @@ def parked_greenlets(hub: greenlet) -> list[greenlet]:
 
 
 def describe_parked(hub: greenlet) -> str:
-    """One line for each parked greenlet: what it is, and the innermost line of code that is not the core's."""
-    lines = [f"  {found!r} waits at {describe_place(found.gr_frame)}" for found in parked_greenlets(hub)]
+    """One line for each parked greenlet: what it is, the innermost line that is not the core's, and who called that.
+
+    The caller is the innermost line of code that is not this package's, where there is one.
+    """
+    lines = [f"  {found!r} waits at {_describe_wait(found.gr_frame)}" for found in parked_greenlets(hub)]
     return "Parked:\n" + "\n".join(lines) if lines else "No greenlet is parked."
+
+
+def _describe_wait(frame: FrameType | None) -> str:
+    place = describe_place(frame)
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    caller = describe_place(frame)
+    return place if frame is None or caller == place else f"{place}, called at {caller}"
 
 
 def _root(current: greenlet) -> greenlet:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
 from greenserve.core import Hub, sleep, spawn
 from greenserve.core.report import describe_parked, describe_place, parked_greenlets
 from greenserve.core.waiters import WaitQueue
+from greenserve.sync import Semaphore
 from tests.sync.threads import OSThread, until
 
 
@@ -25,6 +27,21 @@ def test_each_parked_greenlet_is_described_by_its_innermost_line_that_is_not_the
     QUEUE.wake()
     thread.wait()
     assert "wait_for_the_end" not in describe_parked(hub.greenlet)
+
+
+def test_who_waits_inside_of_a_lock_or_a_queue_is_described_by_the_line_that_called_it_too(hub: Hub) -> None:
+    def eat() -> None:
+        fork.acquire()
+
+    fork = Semaphore(0)
+    thread = spawn(eat)
+    sleep(0)
+    (line,) = [line for line in describe_parked(hub.greenlet).splitlines() if repr(thread) in line]
+    place, caller = line.split(" waits at ")[1].split(", called at ")
+    assert os.path.basename(place).startswith("semaphores.py:")
+    assert caller == f"{__file__}:{eat.__code__.co_firstlineno + 1} in eat"
+    fork.release()
+    thread.wait()
 
 
 def test_those_that_have_not_started_or_have_ended_are_not_parked(hub: Hub) -> None:
