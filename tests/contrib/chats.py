@@ -84,6 +84,9 @@ def visiting(url: str, transports: list[str] | None = None, **headers: str) -> I
     try:
         yield visitor
     finally:
+        # By polling it sends its good-bye only if it has had the answer to what it sent before; else it would wait for
+        # the next ping.
+        visitor.client.eio.queue.join()
         visitor.client.disconnect()
         visitor.client.eio.wait()
 

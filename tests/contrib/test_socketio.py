@@ -36,6 +36,7 @@ def visit(url: str, transports: list[str] | None, talk: Callable[[socketio.Clien
         try:
             return talk(client)
         finally:
+            client.eio.queue.join()  # else by polling it may leave without a good-bye, and wait for the next ping
             client.disconnect()
             client.eio.wait()  # its own wait() sleeps for a second
 
