@@ -15,6 +15,8 @@ from greenserve.compat.eventlet.face import event, timeout
 from greenserve.compat.eventlet.face.hubs import get_hub, timer
 from greenserve.compat.eventlet.face.support import wrap_deprecated
 from greenserve.core import greenthreads, waiters
+from greenserve.core.hub import get_hub as get_core_hub
+from greenserve.core.timers import Handle
 
 __all__ = [
     "GreenThread",
@@ -41,7 +43,7 @@ def sleep(seconds: float = 0) -> None:
     Raises:
         RuntimeError: The hub itself calls it, with ``seconds`` above 0.
     """
-    if getcurrent() is get_hub().greenlet:
+    if getcurrent() is get_core_hub().greenlet:
         if seconds <= 0:
             return
         raise RuntimeError("do not call blocking functions from the mainloop")
@@ -67,10 +69,14 @@ class GreenThread(greenlet):
     """A green thread whose result can be waited for. `spawn` makes and schedules it."""
 
     def __init__(self, parent: greenlet | None) -> None:
-        greenlet.__init__(self, partial(_run_to_the_end, self.main), parent)
+        greenlet.__init__(self, None, parent)
         self._exit_event = event.Event()
-        self._exit_funcs: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = deque()
+        self._exit_funcs: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] | None = None
         self._resolving_links = False
+
+    def run(self, *args: Any) -> Any:
+        """What the greenlet runs. Not for callers."""
+        return _run_to_the_end(self.main, *args)
 
     def main(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What it runs."""
@@ -78,10 +84,12 @@ class GreenThread(greenlet):
             result = function(*args, **kwargs)
         except BaseException:
             self._exit_event.send_exception(*sys.exc_info())
-            self._resolve_links()
+            if self._exit_funcs:
+                self._resolve_links()
             raise
         self._exit_event.send(result)
-        self._resolve_links()
+        if self._exit_funcs:
+            self._resolve_links()
 
     def wait(self) -> Any:
         """Return what its function returned, or raise what it raised. May switch."""
@@ -89,16 +97,18 @@ class GreenThread(greenlet):
 
     def link(self, func: Callable[..., Any], *curried_args: Any, **curried_kwargs: Any) -> None:
         """Call ``func(green_thread, *curried_args, **curried_kwargs)`` when it has ended; at once if it has."""
+        if self._exit_funcs is None:
+            self._exit_funcs = deque()
         self._exit_funcs.append((func, curried_args, curried_kwargs))
         if self._exit_event.ready():
             self._resolve_links()
 
     def unlink(self, func: Callable[..., Any], *curried_args: Any, **curried_kwargs: Any) -> bool:
         """Take back a `link` with the same arguments. False when there is none."""
-        try:
-            self._exit_funcs.remove((func, curried_args, curried_kwargs))
-        except ValueError:
+        link = func, curried_args, curried_kwargs
+        if self._exit_funcs is None or link not in self._exit_funcs:
             return False
+        self._exit_funcs.remove(link)
         return True
 
     def _resolve_links(self) -> None:
@@ -140,7 +150,10 @@ def _awaiting(thread: GreenThread) -> Any:
 
 def spawn(func: Callable[..., Any], *args: Any, **kwargs: Any) -> GreenThread:
     """Run ``func(*args, **kwargs)`` in a green thread of its own, from the next round on."""
-    return spawn_after(0, func, *args, **kwargs)
+    core = get_core_hub()
+    thread = GreenThread(core.greenlet)
+    core.schedule(Handle(partial(thread.switch, func, args, kwargs)))
+    return thread
 
 
 def spawn_after(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any) -> GreenThread:
@@ -169,7 +182,10 @@ def _spawn_n(
 
 def spawn_n(func: Callable[..., Any], *args: Any, **kwargs: Any) -> greenlet:
     """As `spawn`, where nobody wants the result: a plain greenlet."""
-    return _spawn_n(0, func, args, kwargs)[1]
+    core = get_core_hub()
+    thread = greenlet(partial(_run_to_the_end, func), core.greenlet)
+    core.schedule(Handle(partial(thread.switch, *args, **kwargs)))
+    return thread
 
 
 def cancel(g: greenlet, *throw_args: Any) -> None:

@@ -145,7 +145,7 @@ def notify_opened(fd: int) -> None:
 
 def _choose_by_environment() -> None:
     name = os.environ.get(_VARIABLE)
-    if name and name != "asyncio" and not has_hub():
+    if name and not has_hub():
         use_hub(name)
 
 
