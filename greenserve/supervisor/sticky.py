@@ -3,7 +3,7 @@
 A proxy sends requests of many clients over one connection, so this is decided for each request, when its head has been
 read. If another worker is its owner, that gets the connection (SCM_RIGHTS, unix(7)) and the bytes that were read from
 it, over a Unix socket, and serves it on from there; until a request comes that is somebody else's. Handing over costs
-some tens of microseconds; a client with a connection of its own pays that once.
+a fraction of a millisecond; a client with a connection of its own pays that once.
 
 The master holds the socket of each place, so that what is on its way to a worker that dies waits for the next one
 there. A worker that leaves takes no more from it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,22 @@ def test_ten_killed_workers_cost_at_most_the_requests_that_they_had(tmp_path: Pa
             clients.failures
         )
         master.err.wait_for("was killed by SIGKILL, which the master did not send", 10)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_reloads_under_wrk_bring_no_error(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2") as master:
+        command = ["wrk", "-t1", "-c32", "-d12", f"http://127.0.0.1:{master.port}/"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
+            reloads = 0
+            while wrk.poll() is None:
+                before = master.send(signal.SIGHUP)
+                master.err.wait_for("the reload is done", after=before)
+                reloads += 1
+            assert wrk.stdout
+            report = wrk.stdout.read()
+    assert reloads >= 20
+    assert "requests in" in report
+    assert "Socket errors" not in report, report
+    assert "Non-2xx" not in report, report
