@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
-from tests.supervisor.running import APP, DEADLINE, running, wait_gone
+from tests.supervisor.running import APP, DEADLINE, ask, running, wait_gone
 
 pytestmark = pytest.mark.system
 
@@ -244,6 +244,32 @@ def test_it_serves_on_the_sockets_that_the_service_manager_opened(tmp_path: Path
         finally:
             process.terminate()
             assert process.wait(DEADLINE) == 0
+
+
+def test_an_upgrade_keeps_the_sockets_of_the_service_manager(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "activate.py").write_text(ACTIVATE)
+    with subprocess.Popen(
+        [sys.executable, "activate.py", "shop:app", "--workers", "1", "--pidfile", "pid"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+        process.send_signal(signal.SIGUSR2)
+        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+        new = int((tmp_path / "pid.2").read_text())
+        try:
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+            assert ask(port, "/x")[1].endswith(" /x")
+        finally:
+            os.kill(new, signal.SIGTERM)
+            wait_gone(new)
+    assert not (tmp_path / "pid").exists()
 
 
 def _may_unshare() -> bool:
