@@ -27,7 +27,13 @@ NATIVE_IMPORTS = (
 )
 
 # Each way, and the mode that Socket.IO has in it.
-MODES = {"eventlet's name": "eventlet", "patched": "threading", "native": "greenserve", "patched native": "greenserve"}
+MODES = {
+    "eventlet's name": "eventlet",
+    "patched": "threading",
+    "gunicorn": "threading",
+    "native": "greenserve",
+    "patched native": "greenserve",
+}
 
 
 @contextmanager
@@ -46,6 +52,9 @@ def chatting(route: str, folder: Path, port: int | None = None, **variables: str
         )
     elif route == "native":
         source, command = source.replace(IMPORTS, NATIVE_IMPORTS), ["chat.py"]
+    elif route == "gunicorn":
+        worker = ["-k", "greenserve.contrib.gunicorn.Worker", "--no-control-socket"]
+        command = ["-m", "gunicorn", *worker, "--bind", f"127.0.0.1:{port}", "chat:app"]
     else:
         command = ["-m", "greenserve", "--bind", f"127.0.0.1:{port}", "chat:app"]
         if route == "patched native":

@@ -1,4 +1,4 @@
-"""Flask-SocketIO in three ways: under eventlet's name, patched with threads, and with the driver of our own."""
+"""Flask-SocketIO under eventlet's name, with threads that are patched, by gunicorn too, and with our own driver."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BIG = 8 * 1024 * 1024
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": None}
 
 
-@pytest.fixture(params=["eventlet's name", "patched", "native"])
+@pytest.fixture(params=["eventlet's name", "patched", "gunicorn", "native"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, client_script: Path) -> Iterator[str]:
     with chatting(request.param, tmp_path / "app", CHAT_CLIENT=str(client_script)) as found:
         yield found
