@@ -523,6 +523,8 @@ class WebSocket:
 
     def look(self, now: float) -> None:
         """See what is due: for the heartbeat. Never switches."""
+        if self.socket.fileno() < 0:
+            self._lose("its socket was closed")  # by the app, or by us
         if self._finished or self._lost is not None:
             unwatch(self)
             return
@@ -559,7 +561,8 @@ class WebSocket:
             if now - self._quiet_since >= interval:
                 self._pinged_at = now
                 spawn_n(self._ping_quietly)
-        elif timeout is not None and now - self._pinged_at >= timeout:
+        elif timeout is not None and now - self._pinged_at >= timeout and not self.socket.wait_readable(0):
+            # Nor is there something that we have not come to read.
             self._lose(f"the peer did not answer a ping within {timeout} s")
 
     def _ping_quietly(self) -> None:

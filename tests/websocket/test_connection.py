@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from time import monotonic
 
 import pytest
 
@@ -284,6 +285,24 @@ def test_a_peer_that_answers_pings_is_kept_though_nobody_receives():
             peer.send(frame(PONG))
         ws.send("x")
         assert peer.read_frame() == (FINAL | TEXT, b"x")
+
+
+def test_a_peer_that_has_answered_is_not_given_up_because_we_came_late():
+    with joined(ping_interval=0.02, ping_timeout=0.02) as (ws, peer):
+        assert peer.read_frame() == (FINAL | PING, b"")
+        peer.send(frame(PONG))
+        ws.look(monotonic() + 60)  # as it looks after a minute in which nothing ran
+        assert not ws.closed
+
+
+def test_an_app_that_closes_the_socket_itself_disturbs_no_other_connection():
+    with joined(ping_interval=0.02, ping_timeout=5) as (ws, peer), joined(ping_interval=0.02) as (other, _):
+        other.socket.close()
+        for _ in range(3):
+            assert peer.read_frame() == (FINAL | PING, b"")
+            peer.send(frame(PONG))
+        assert other.closed
+        assert not ws.closed
 
 
 def test_a_peer_whose_messages_wait_for_the_app_is_not_given_up():
