@@ -119,7 +119,6 @@ class Observer:
             sleep(max(0.0, due - monotonic()))
             now = monotonic()
             late = now - due
-            self._meter.settle()
             self._lag = max(self._lag, late)
             if late > _LATE:
                 self._blocked_seconds += late

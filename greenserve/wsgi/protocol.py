@@ -29,6 +29,7 @@ from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.lasthead import LastHead
+from greenserve.wsgi.meter import BOUNDS, find_bucket
 from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
@@ -258,7 +259,8 @@ class HttpProtocol(Connection):
                 elif meter is not None:
                     head = response.head
                     meter.by_status[0 if head is None else head.code] += 1
-                    meter.note_time(seconds)
+                    meter.buckets[find_bucket(BOUNDS, seconds)] += 1
+                    meter.seconds += seconds
                     meter.bytes_out += response.sent
                 if is_logged:
                     server.log_access(environ, response, seconds)
