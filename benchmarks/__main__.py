@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import connections, hostile, http, primitives, tls, websocket
+from benchmarks import connections, hostile, http, primitives, tls, watching, websocket
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import raise_file_limit
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "connections": connections,
     "hostile": hostile,
     "tls": tls,
+    "watching": watching,
     "websocket": websocket,
 }
 
