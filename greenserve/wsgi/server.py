@@ -103,7 +103,9 @@ class Server:
         multiprocess: bool = False,
         **settings: Any,
     ) -> None:
-        self.listeners: list[GreenSocket] = list(listeners) if isinstance(listeners, (list, tuple)) else [listeners]
+        self.listeners = _listeners_of(listeners)
+        if not callable(app):
+            raise TypeError(f"{app!r} is no WSGI application: it can't be called")
         self.app = app
         self.protocol = protocol
         values = _settings(settings)
@@ -571,6 +573,14 @@ def server(
     if server_event is not None:
         server_event.send(running)
     running.serve_forever()
+
+
+def _listeners_of(given: Any) -> list[GreenSocket]:
+    listeners: list[GreenSocket] = list(given) if isinstance(given, (list, tuple)) else [given]
+    for listener in listeners:
+        if not isinstance(listener, GreenSocket):
+            raise TypeError(f"can't serve on {listener!r}: give what greenserve.listen(('127.0.0.1', 8000)) returns")
+    return listeners
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 
 import pytest
 
@@ -85,6 +86,22 @@ def test_http_1_0_alone_is_what_every_answer_says():
 def test_the_callers_environ_may_not_say_what_each_request_says(name):
     with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(ValueError, match=name):
         Server(sock, hello, environ={name: "1"})
+
+
+@pytest.mark.parametrize("listener", [None, ("127.0.0.1", 0), 3])
+def test_what_is_no_green_socket_is_no_listener(listener):
+    with pytest.raises(TypeError, match=r"can't serve on .*: give what greenserve\.listen\("):
+        wsgi.server(listener, hello)
+
+
+def test_a_socket_that_would_block_the_hub_is_no_listener():
+    with socket.create_server(("127.0.0.1", 0)) as sock, pytest.raises(TypeError, match="can't serve on <socket"):
+        wsgi.server(sock, hello)
+
+
+def test_what_cannot_be_called_is_no_application():
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(TypeError, match="'hello' is no WSGI application"):
+        wsgi.server(sock, "hello")
 
 
 def test_a_subclass_of_the_protocol_handles_the_connections():
