@@ -28,9 +28,9 @@ from greenserve.core.waiters import WaitQueue
 from greenserve.errors import GreenserveError
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.child import WorkerProcess
+from greenserve.supervisor.deaths import Deaths
 from greenserve.supervisor.identity import Owner, PidFile, set_title
 from greenserve.supervisor.listeners import ACTIVATED, Listeners, activated_addresses, take_handed_on
-from greenserve.supervisor.memory import count_oom_kills
 from greenserve.supervisor.notify import Notifier
 from greenserve.supervisor.site import Site
 from greenserve.supervisor.sticky import Exchange, check_settings
@@ -53,14 +53,6 @@ _EXIT_GRACE = 5.0
 
 # How long one has that was told to end at once, or to show where it hangs.
 _ABORT_GRACE = 2.0
-
-# A worker that dies within this time after it was ready is no better than one that does not start.
-_TOO_SHORT = 1.0
-
-# How long a place stays empty after a failed start, in seconds: the first time, and at most. In between it doubles.
-# After the early death of a worker that had started it is a quarter of that, and the first time nothing.
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -87,25 +79,6 @@ class _Forked(Exception):
         self.worker = worker
 
 
-class _Failures:
-    """How often in a row a worker at one place could not start, and until when that place stays empty."""
-
-    __slots__ = ("count", "not_before")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.not_before = 0.0
-
-    def add(self, now: float, has_started: bool) -> float:
-        """Note one more, and return for how many seconds the place stays empty."""
-        pause: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.count, 10))
-        if has_started:
-            pause = pause / 4 if self.count else 0.0
-        self.count += 1
-        self.not_before = now + pause
-        return pause
-
-
 class Master:
     """The master process.
 
@@ -113,7 +86,6 @@ class Master:
         workers: All workers by their process numbers, those that leave among them.
         count: How many places there are for workers.
         generation: How many reloads there were.
-        deaths: How many workers have ended, by why: ``died``, ``blocked``, ``killed for memory``, what retired them, …
         pid: This process.
         cfg: The settings, under gunicorn's name.
         log: Where hooks may log, under gunicorn's name.
@@ -127,7 +99,6 @@ class Master:
         self.workers: dict[int, Worker] = {}
         self.count = 0
         self.generation = 0
-        self.deaths: dict[str, int] = {}
         self.pid = os.getpid()
         self.log = log
         self.in_worker: list[Any] = []
@@ -137,17 +108,13 @@ class Master:
         self._age = 0
         self._wake = WaitQueue()
         self._signals: deque[int] = deque()
-        self._failures: dict[int, _Failures] = {}
+        self._deaths = Deaths()
         self._stopping = False
-        self._error: str | None = None  # why it stops, if nobody asked for it
-        self._has_served = False  # a worker was ready once
         self._was_announced = False
-        self._held: list[str] = []  # how the first workers failed, until it shows whether all of them do
         self._is_starting = True  # or reloading: somebody is told when it is done
         self._looked_at = 0.0
         self._notified_at = 0.0
         self._new_master = 0
-        self._oom_kills = count_oom_kills()
         self._start = start
         self._notifier = Notifier(os.environ)
         self._pidfile: PidFile | None = None
@@ -162,6 +129,11 @@ class Master:
         """The listening sockets."""
         assert self._opened is not None, "the master has not been set up"
         return self._opened
+
+    @property
+    def deaths(self) -> dict[str, int]:
+        """How many workers have ended, by why: ``died``, ``blocked``, ``killed for memory``, what retired them, …"""
+        return self._deaths.counts
 
     @property
     def num_workers(self) -> int:
@@ -186,8 +158,8 @@ class Master:
             raise
         else:
             self._tear_down()
-            if self._error is not None:
-                raise BootError(self._error)
+            if self._deaths.error is not None:
+                raise BootError(self._deaths.error)
             return 0
         return WorkerProcess(self, worker).run()
 
@@ -252,7 +224,7 @@ class Master:
     def _pause(self, now: float) -> float:
         """Return after how many seconds there is something to do, whatever happens."""
         deadlines = [worker.kill_at for worker in self.workers.values()]
-        deadlines += [failures.not_before for failures in self._failures.values() if failures.not_before > now]
+        deadlines += self._deaths.next_starts(now)
         return max(0.0, min([_LOOK_INTERVAL, *(deadline - now for deadline in deadlines)]))
 
     def _tell_progress(self, now: float) -> None:
@@ -308,7 +280,7 @@ class Master:
         """Begin to stop: when the requests that run have been answered, or ``at_once``."""
         if not self._stopping:
             self._stopping = True
-            if self._error is None:
+            if self._deaths.error is None:
                 log.info("stopping %s", "at once" if at_once else f"within {self.cfg.graceful_timeout:g} s")
             if self._new_master:
                 self._notifier.main_process(self._new_master)
@@ -318,7 +290,7 @@ class Master:
                 # The workers have their own fds, and take what still waits there; nobody is to wait there after them.
                 self.listeners.close(unlink=not self._has_other_master())
             self.count = 0
-            self._failures.clear()
+            self._deaths.forget_failures()
         now = monotonic()
         for worker in self.workers.values():
             if at_once:
@@ -342,7 +314,7 @@ class Master:
         else:
             self.site.config, self.site.hooks = config, hooks
         self.generation += 1
-        self._failures.clear()
+        self._deaths.forget_failures()
         self.site.hooks.call_safely("on_reload", self)
         self._resize(self.cfg.workers, self.cfg)
 
@@ -414,13 +386,8 @@ class Master:
             for worker in here:
                 if worker not in fresh and (serves or not is_ready(worker)):
                     self._retire(worker, now)
-            if not fresh and self._may_start(number, now):
+            if not fresh and self._deaths.may_start(number, now):
                 self._start_worker(number)
-
-    def _may_start(self, number: int, now: float) -> bool:
-        failures = self._failures.get(number)
-        # Whether the first start has failed is not known before all have tried once.
-        return failures is None or (self._has_served and now >= failures.not_before)
 
     def _retire(self, worker: Worker, now: float) -> None:
         worker.stop(signal.SIGTERM, now + self.cfg.graceful_timeout + _EXIT_GRACE)
@@ -431,7 +398,7 @@ class Master:
         try:
             worker.pid = self._fork()
         except OSError as exc:
-            pause = self._failures.setdefault(number, _Failures()).add(monotonic(), has_started=False)
+            pause = self._deaths.note_failed_fork(number, monotonic())
             log.error("can't fork a worker: %s; trying again in %g s", exc.strerror, pause)
             worker.other_end.close()
             worker.forget()
@@ -460,8 +427,7 @@ class Master:
             if what == "ready" and worker.state is State.BOOTING:
                 worker.state = State.READY
                 worker.ready_at = monotonic()
-                self._has_served = True
-                self._tell_held()
+                self._deaths.note_ready()
                 log.info("%s is ready after %.1f s", worker, worker.ready_at - worker.started)
             elif what == "failed":
                 worker.failure = text
@@ -525,58 +491,11 @@ class Master:
         now = monotonic()
         if not any(other.number == worker.number for other in self.workers.values()):
             self.shares.withdraw(worker.number)
-        if worker.state is State.LEAVING:
-            why = worker.retiring or "stopped"
-            log.info("%s %s", worker, "is gone" if status == 0 else describe_exit(status))
-        else:
-            why = self._note_death(worker, status, now)
-        self.deaths[why] = self.deaths.get(why, 0) + 1
+        self._deaths.note(worker, status, now, has_others=bool(self.workers))
+        if self._deaths.error is not None and not self._stopping:
+            self.stop()
         worker.forget()
         self.site.hooks.call_safely("child_exit", self, worker)
-
-    def _note_death(self, worker: Worker, status: int, now: float) -> str:
-        """Note that a worker has ended which nobody had told to, and return why."""
-        is_boot = worker.state is State.BOOTING
-        how = describe_exit(status)
-        why = "died"
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            why, how = self._explain_kill(worker)
-        if worker.failure is not None:
-            why = "failed to start"
-            how = f"could not start: {worker.failure}"
-        elif is_boot:
-            why = "failed to start"
-            how += " while it started"
-        if not is_boot and now - worker.ready_at >= _TOO_SHORT:
-            self._failures.pop(worker.number, None)
-            log.error("%s %s, and is replaced", worker, how)
-            return why
-        failures = self._failures.setdefault(worker.number, _Failures())
-        pause = failures.add(now, has_started=not is_boot)
-        if self._has_served:
-            log.error("%s %s\nIts place is filled again%s", worker, how, f" in {pause:g} s" if pause else "")
-        elif self.workers:
-            self._held.append(f"{worker} {how}")
-        else:
-            self._error = worker.failure or f"{worker} {how}"
-            self.stop()
-        return why
-
-    def _tell_held(self) -> None:
-        for line in self._held:
-            log.error("%s", line)
-        self._held.clear()
-
-    def _explain_kill(self, worker: Worker) -> tuple[str, str]:
-        before, self._oom_kills = self._oom_kills, count_oom_kills()
-        size = worker.pulse.read().rss
-        used = f" (it used {size / (1 << 20):.0f} MiB when it last told)" if size else ""
-        if before is not None and self._oom_kills is not None and self._oom_kills > before:
-            return "killed for memory", f"was killed by the kernel, which was out of memory{used}"
-        return (
-            "killed",
-            f"was killed by SIGKILL, which the master did not send: by somebody, or by the kernel for memory{used}",
-        )
 
 
 def is_ready(worker: Worker) -> bool:

@@ -117,6 +117,7 @@ def replaced(master: Master, save: str) -> str:
     (master.folder / "shop.py").write_text(save)
     master.err.wait_for("shop.py has changed", after=before)
     master.err.wait_for("the reload is done", after=before)
+    master.err.wait_for("is gone", after=before)  # until then the old one may answer
     return ask_any(master)
 
 

@@ -15,6 +15,7 @@ def test_a_master_serves_with_its_workers_reloads_and_stops(tmp_path: Path) -> N
         assert int(master.get().split()[0]) in old
         before = master.send(signal.SIGHUP)
         master.err.wait_for("the reload is done", after=before)
+        master.err.wait_for("is gone", 2, before)  # until then the old ones may answer
         assert int(master.get().split()[0]) in master.workers(after=before, count=2)
         assert master.stop() == 0
 

@@ -15,6 +15,7 @@ from greenserve.config import Config, Source, load
 from greenserve.errors import SettingError
 from greenserve.supervisor import memory, needs_master
 from greenserve.supervisor.balance import Shares
+from greenserve.supervisor.deaths import Deaths
 from greenserve.supervisor.hooks import Hooks
 from greenserve.supervisor.identity import Owner, PidFile, PidFileError
 from greenserve.supervisor.memory import count_oom_kills, resident_bytes
@@ -307,6 +308,75 @@ def test_a_worker_is_silent_from_its_last_beat_on_and_not_before_it_is_ready() -
     finally:
         worker.other_end.close()
         worker.forget()
+
+
+# Deaths
+
+
+def ended(worker: Worker, state: State) -> Worker:
+    worker.state = state
+    worker.other_end.close()
+    worker.forget()
+    return worker
+
+
+def test_a_place_whose_worker_cannot_start_stays_empty_for_longer_each_time() -> None:
+    deaths = Deaths()
+    deaths.note_ready()  # of another one
+    pauses = []
+    now = 100.0
+    for _ in range(7):
+        assert deaths.may_start(0, now)
+        worker = Worker(0, 1, 0)
+        worker.failure = "it does not import"
+        deaths.note(ended(worker, State.BOOTING), 4 << 8, now, has_others=True)
+        (again,) = deaths.next_starts(now)
+        assert not deaths.may_start(0, again - 0.001)
+        assert deaths.may_start(1, now), "another place is another matter"
+        pauses.append(again - now)
+        now = again
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert deaths.counts == {"failed to start": 7}
+    deaths.forget_failures()
+    assert deaths.may_start(0, now)
+
+
+def test_a_worker_that_dies_young_is_replaced_at_once_and_then_later_and_later() -> None:
+    deaths = Deaths()
+    deaths.note_ready()
+    pauses = []
+    now = 100.0
+    for _ in range(4):
+        worker = Worker(0, 1, 0)
+        worker.ready_at = now
+        deaths.note(ended(worker, State.READY), int(signal.SIGSEGV), now + 0.5, has_others=True)
+        pauses.append(next(deaths.next_starts(now + 0.5), now + 0.5) - now - 0.5)
+        now += 50
+    assert pauses == [0, 0.5, 1, 2]
+    worker = Worker(0, 1, 0)
+    worker.ready_at = now
+    deaths.note(ended(worker, State.READY), int(signal.SIGSEGV), now + 5, has_others=True)
+    assert deaths.may_start(0, now + 5), "one that has served for a while is replaced at once"
+
+
+def test_the_first_start_has_failed_when_every_worker_has() -> None:
+    deaths = Deaths()
+    for number, has_others in ((0, True), (1, False)):
+        assert deaths.error is None
+        worker = Worker(number, 1, 0)
+        worker.failure = f"reason {number}"
+        deaths.note(ended(worker, State.BOOTING), 4 << 8, 1.0, has_others)
+        assert not deaths.may_start(number, 1e9)
+    assert deaths.error == "reason 1"
+
+
+def test_deaths_are_counted_by_their_kind_and_not_by_their_figures() -> None:
+    deaths = Deaths()
+    for served in (10, 20):
+        worker = Worker(0, 1, 0)
+        worker.retiring = f"max_requests: it has served {served} requests"
+        deaths.note(ended(worker, State.LEAVING), 0, 1.0, has_others=True)
+    assert deaths.counts == {"max_requests": 2}
 
 
 # Whether a master is needed
