@@ -243,3 +243,49 @@ def test_an_input_made_by_hand_reads_a_file() -> None:
 
 def test_dates_are_written_as_http_has_them() -> None:
     assert wsgi.format_date_time(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_a_body_behind_the_last_chunk_of_one_is_read_after_another_100(ask: Ask) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        body = environ["wsgi.input"]
+        body.set_hundred_continue_response_headers([("x-part", "1")])
+        parts = [body.read()]
+        body.set_hundred_continue_response_headers([("x-part", "2")])
+        body.send_hundred_continue_response()
+        parts.append(body.read())
+        start_response("200 OK", [])
+        return [b" and ".join(parts)]
+
+    head = (
+        b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    answer, _ = ask(app, head + b"3\r\none\r\n0\r\n\r\n3\r\ntwo\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\nX-Part: 1\r\n\r\nHTTP/1.1 100 Continue\r\nX-Part: 2\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\none and two")
+
+
+def test_a_client_on_a_unix_socket_is_called_unix() -> None:
+    client, conn = (eventlet.greenio.GreenSocket(sock) for sock in native.socketpair())
+    seen: dict[str, Any] = {}
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        seen.update(environ)
+        return hello(environ, start_response)
+
+    log = io.StringIO()
+    client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    wsgi.Server(conn, "", app, log).process_request(["", conn, wsgi.STATE_IDLE])
+    client.close()
+    assert [seen[name] for name in ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR")] == ["unix", "", "unix"]
+    assert log.getvalue().startswith("unix - - [")
+
+
+def test_each_request_of_a_connection_is_logged_as_itself() -> None:
+    client, conn = (eventlet.greenio.GreenSocket(sock) for sock in native.socketpair())
+    request = b"GET /%d HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.%d\r\n%b\r\n"
+    log = io.StringIO()
+    client.sendall(request % (1, 1, b"") + request % (2, 2, b"") + request % (3, 3, b"Connection: close\r\n"))
+    server = wsgi.Server(conn, ("", 0), hello, log, log_format="%(client_ip)s %(request_line)s")
+    server.process_request([("127.0.0.1", 5), conn, wsgi.STATE_IDLE])
+    client.close()
+    assert log.getvalue().splitlines() == [f"192.0.2.{n},127.0.0.1 GET /{n} HTTP/1.1" for n in (1, 2, 3)]

@@ -28,6 +28,7 @@ from greenserve.compat.eventlet.face.green import load, socket
 from greenserve.compat.eventlet.face.timeout import Timeout
 from greenserve.core.greenthreads import spawn
 from greenserve.errors import BadRequest, BodyError
+from greenserve.http.body import ChunkedBody
 from greenserve.net.readers import SocketReader
 from greenserve.wsgi import protocol as native_protocol
 from greenserve.wsgi.accesslog import EVENTLET
@@ -148,7 +149,7 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
     def __init__(self, conn_state: list[Any], server: Server) -> None:
         super().__init__(conn_state[1], conn_state[0], server)
         self.conn_state = conn_state
-        self.environ: dict[str, Any] = {}
+        self._head_environ: dict[str, Any] = {}  # of the last head that was read in full
         if server.chunk_size is not None:
             self.minimum_chunk_size = server.chunk_size
         self.capitalize_response_headers = server.capitalize_response_headers
@@ -157,6 +158,12 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
         """Speak over ``conn`` from now on."""
         self.conn = conn
         self.rfile = conn.makefile("rb", reader=_Reader)
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """The environ of the request that runs, or is about to."""
+        # A head that is the same as the last one but for a few bytes is not read in full.
+        return self._head_environ if self.response is None else self.response.environ
 
     @property
     def request(self) -> Any:
@@ -222,13 +229,13 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
         if environ is None:
             return None
         self.conn_state[2] = STATE_REQUEST
-        self.environ = environ
+        self._head_environ = environ
         kind = type(self)
         if kind.formalize_key_naming is not HttpProtocol.formalize_key_naming:
             self._name_anew(environ)
         if kind.get_environ is not HttpProtocol.get_environ or kind.formalize_key_naming is not _NAMING:
             self._last_head = None  # a head that is the same is not looked at again: the subclass wants to see each
-            environ = self.environ = self.get_environ()
+            environ = self._head_environ = self.get_environ()
         return environ
 
     def _name_anew(self, environ: dict[str, Any]) -> None:
@@ -236,6 +243,25 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
             key = self.formalize_key_naming(name)
             if key and key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
                 environ.setdefault(f"HTTP_{key}", value)
+
+    def _make_environ(self) -> dict[str, Any]:
+        environ = super()._make_environ()
+        if not isinstance(self.conn.getsockname(), tuple):
+            environ.update(SERVER_NAME="unix", SERVER_PORT="", REMOTE_ADDR="unix", REMOTE_PORT="")
+        return environ
+
+    def send_continue(self, again: bool = False) -> None:
+        """Send ``100 Continue``; ``again``, for another body behind the last chunk of one. May switch.
+
+        That is no HTTP: Swift's object servers take an object and what belongs to it so.
+        """
+        super().send_continue(again)
+        body = self.body
+        if again and self._framing is not None and isinstance(body, ChunkedBody) and body.finished:
+            fields = self._continue_fields
+            self.body = self._make_body(self._framing)
+            self._continue_fields, self.awaits_continue = fields, False
+            self.environ["eventlet.input"].body = self.body
 
     def get_environ(self) -> dict[str, Any]:
         """The environ of the request that begins."""
