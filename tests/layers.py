@@ -260,7 +260,11 @@ def _why_not_outside(item: Import, module: str, row: str) -> str | None:
     if name in REFUSED.get(row, ()):
         return f"{row} refuses to know it"
     # tomllib is in the standard library since Python 3.11.
-    if name in sys.stdlib_module_names or name in {"greenlet", "tomllib"} or name in EXTRA_MODULES.get(module, "").split():
+    if (
+        name in sys.stdlib_module_names
+        or name in {"greenlet", "tomllib"}
+        or name in EXTRA_MODULES.get(module, "").split()
+    ):
         return None
     return "neither ours nor the standard library's, and not the extra that this module is about"
 

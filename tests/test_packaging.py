@@ -79,7 +79,9 @@ def test_every_extra_brings_the_package_that_it_is_named_for() -> None:
 def test_every_module_about_an_extra_has_its_extra() -> None:
     extras = {EXTRAS[name] for name in PROJECT["optional-dependencies"] if name != "test"}
     # The first of a module's packages is the one that the extra brings; others come with it.
-    assert {names.split()[0] for names in EXTRA_MODULES.values()} == {MODULE_NAMES.get(package, package) for package in extras}
+    assert {names.split()[0] for names in EXTRA_MODULES.values()} == {
+        MODULE_NAMES.get(package, package) for package in extras
+    }
 
 
 def test_the_test_extra_brings_everything_that_the_tests_import() -> None:

@@ -10,7 +10,8 @@ Facts this rests on:
 
 What this means for us: the queue is bounded, and what does not fit is dropped and counted. The thread rests after each
 batch, for the longer the more lines it had, so that a busy server wakes it ten times a second and not once for each
-line; a line after a pause is written at once. It leaves when nothing was logged for a while: who forks has one thread less to leave behind.
+line; a line after a pause is written at once. It leaves when nothing was logged for a while: who forks has one thread
+less to leave behind.
 """
 
 from __future__ import annotations

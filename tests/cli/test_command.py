@@ -369,7 +369,11 @@ def test_an_application_that_fails_to_load_leaves_no_socket_behind(folder: Path)
         (["--config", "no.py"], {}, "can't read the configuration file no.py: No such file or directory"),
         ([], {"GREENSERVE_CONFIG": "no.txt"}, "can't read the configuration file no.txt: No such file or directory"),
         (["--workers", "0"], {}, "workers = '0' (--workers on the command line) is not right; allowed: a whole number"),
-        ([], {"WEB_CONCURRENCY": "many"}, "workers = 'many' (WEB_CONCURRENCY in the environment) is not right; allowed"),
+        (
+            [],
+            {"WEB_CONCURRENCY": "many"},
+            "workers = 'many' (WEB_CONCURRENCY in the environment) is not right; allowed",
+        ),
         (["--error-logfile", "/no/such/log"], {}, "can't write the log /no/such/log: No such file or directory"),
         (["--access-logformat", "%(x)s"], {}, "access_logformat = '%(x)s' (--access-logformat on the command line): "),
         (["--access-logformat", "%(h)"], {}, "access_logformat = '%(h)' (--access-logformat on the command line): "),
