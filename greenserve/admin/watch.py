@@ -120,23 +120,26 @@ class Watch:
             self._listen("admin_bind", app, "the page to look at is at %s")
 
     def _listen(self, setting: str, app: WSGIApp, message: str) -> None:
+        # Asked first: it may end, and give the address up, between our try and the question.
+        has_old_master = self._lives_with_old_master()
         try:
             self._open(setting, app, message)
         except BindError:
-            if not self._lives_with_old_master():
+            if not has_old_master:
                 raise
             log.info("%s waits until the old master gives up its address", setting)
             spawn(self._open_later, setting, app, message)
 
     def _open_later(self, setting: str, app: WSGIApp, message: str) -> None:
-        while True:
+        has_old_master = True
+        while has_old_master:
             sleep(_RETRY)
+            has_old_master = self._lives_with_old_master()
             try:
                 self._open(setting, app, message)
             except BindError as exc:
-                if not self._lives_with_old_master():
+                if not has_old_master:
                     log.error("%s", exc)
-                    return
             else:
                 return
 
