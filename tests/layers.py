@@ -69,10 +69,10 @@ LAYERS: dict[str, frozenset[str]] = {
     "binds": frozenset({"core", "sync", "net"}),
     "supervisor": _ABOVE_SUPERVISOR,
     "testing": _ABOVE_SUPERVISOR | {"supervisor"},
+    "compat": _ABOVE_THE_LEAVES,
+    "contrib": _SERVER | {"websocket", "monkey", "config"},
     "metrics": frozenset({"core", "net", "wsgi", "supervisor"}),
     "admin": frozenset({"core", "wsgi", "config", "logs", "binds", "supervisor", "metrics"}),
-    "compat": _ABOVE_THE_LEAVES,
-    "contrib": _ABOVE_THE_LEAVES,
     "demo": frozenset({"core"}),
     "cli": _ABOVE_THE_LEAVES | {"metrics", "admin", "demo"},
     "__main__": frozenset({"cli"}),
@@ -107,10 +107,10 @@ LOADERS = {
     "_log": "logging, when there is something to log",
     "compat.eventlet._install": "the face, once eventlet's names are asked for",
     "compat.eventlet._names": "the face's module for a name of eventlet's",
-    "compat.eventlet.face.green": "the modules that it copies",
-    "compat.eventlet.face.hubs": "the module of a hub that is named",
-    "compat.eventlet.face.patcher": "the modules that are imported anew",
-    "compat.eventlet.inherit.sitecustomize": "the next sitecustomize",
+    "compat.eventlet._face.green": "the modules that it copies",
+    "compat.eventlet._face.hubs": "the module of a hub that is named",
+    "compat.eventlet._face.patcher": "the modules that are imported anew",
+    "compat.eventlet._inherit.sitecustomize": "the next sitecustomize",
 }
 
 # Rows that refuse to know a part of the standard library.
@@ -122,8 +122,8 @@ REFUSED: dict[str, frozenset[str]] = {
 # What is neither ours nor the standard library's: greenlet, and in the one module about an extra its package and what
 # comes with that.
 EXTRA_MODULES: dict[str, str] = {
-    "compat.eventlet.face.green.MySQLdb": "MySQLdb",
-    "compat.eventlet.face.green.zmq": "zmq",
+    "compat.eventlet._face.green.MySQLdb": "MySQLdb",
+    "compat.eventlet._face.green.zmq": "zmq",
     "_toml": "tomli",
     "admin.top": "rich",
     "contrib._celery": "celery kombu",

@@ -14,8 +14,8 @@ import trustme
 from greenlet import GreenletExit
 
 from greenserve import websocket as native_websocket
-from greenserve.compat.eventlet import face as eventlet
-from greenserve.compat.eventlet.face import (
+from greenserve.compat.eventlet import _face as eventlet
+from greenserve.compat.eventlet._face import (
     backdoor,
     db_pool,
     debug,
@@ -24,7 +24,7 @@ from greenserve.compat.eventlet.face import (
     websocket,
     wsgi,
 )
-from greenserve.compat.eventlet.face.support import greendns
+from greenserve.compat.eventlet._face.support import greendns
 from tests.compat.peers import run_under_greenserve
 
 

@@ -39,8 +39,8 @@ def run(*arguments: str, cwd: Path | None = None, code: int = 0) -> tuple[str, s
 def test_a_module_is_one_object_under_both_names() -> None:
     script = """
     import eventlet.queue, eventlet.green.socket
-    from greenserve.compat.eventlet.face import queue
-    from greenserve.compat.eventlet.face.green import socket
+    from greenserve.compat.eventlet._face import queue
+    from greenserve.compat.eventlet._face.green import socket
     print(eventlet.queue is queue, eventlet.green.socket is socket, socket.__spec__.name, queue.Queue.__module__)
     import sys
     from eventlet.green import urllib

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from greenlet import GreenletExit
 
-from greenserve.compat.eventlet import face as eventlet
-from greenserve.compat.eventlet.face import wsgi
+from greenserve.compat.eventlet import _face as eventlet
+from greenserve.compat.eventlet._face import wsgi
 
 REQUEST = b"GET /a%20b?c=d HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\nConnection: close\r\n\r\n"
 

@@ -1,6 +1,6 @@
 """eventlet's names, on greenserve: `install()`, and what was written for eventlet goes on running.
 
-``import eventlet`` and everything below it then finds `greenserve.compat.eventlet.face`, a package whose modules have
+``import eventlet`` and everything below it then finds `greenserve.compat.eventlet._face`, a package whose modules have
 the names of eventlet's. Old spellings, private names that others touch and historical quirks live there alone.
 `greenserve.compat.table` says of each name what differs.
 

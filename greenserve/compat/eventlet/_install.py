@@ -15,7 +15,7 @@ __all__ = ["INHERIT", "InstalledTooLate", "inherit", "install", "is_installed"]
 # While this is set to something, Python processes with the directory of `inherit` in PYTHONPATH install by themselves.
 INHERIT = "GREENSERVE_AS_EVENTLET"
 
-_DIRECTORY = str(Path(__file__).parent / "inherit")
+_DIRECTORY = str(Path(__file__).parent / "_inherit")
 
 
 class InstalledTooLate(GreenserveError, ImportError):

@@ -1,6 +1,6 @@
 """The finder that answers for eventlet's names. Knows where the face is; what is in it is the face's affair.
 
-A module of the face is one object under two names, ``eventlet.queue`` and ``greenserve.compat.eventlet.face.queue``.
+A module of the face is one object under two names, ``eventlet.queue`` and ``greenserve.compat.eventlet._face.queue``.
 The names of ``eventlet.green`` that are nothing but a cooperative copy of a module are made when they are asked for.
 """
 
@@ -20,7 +20,7 @@ from greenserve.compat.table import GONE
 
 __all__ = ["FACE", "VERSION", "Finder", "counterpart", "register"]
 
-FACE = "greenserve.compat.eventlet.face"
+FACE = "greenserve.compat.eventlet._face"
 
 _GREEN = f"{FACE}.green"
 
