@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from greenserve._originals import monotonic
 from greenserve.admin.app import AdminApp
 from greenserve.admin.history import History
 from greenserve.binds import BindError, Listener, open_listeners
@@ -21,6 +22,7 @@ from greenserve.core.waiters import sleep
 from greenserve.errors import SettingError
 from greenserve.logs import Logs
 from greenserve.metrics.app import MetricsApp
+from greenserve.metrics.backlog import BacklogWatch
 from greenserve.metrics.board import Board, Figures, State
 from greenserve.metrics.observer import Observer
 from greenserve.metrics.statsd import Statsd
@@ -72,6 +74,7 @@ class Watch:
 
     def alone(self, server: Server) -> None:
         """Watch a server in this process, which serves without a master."""
+        spawn(_watch_backlog, lambda: [listener.fileno() for listener in server.listeners])
         if self._board is not None:
             self._serve(self._board, dict)
             self._observe(self._board, server)
@@ -79,6 +82,12 @@ class Watch:
 
     def in_master(self, master: Master) -> None:
         """Serve from this master, which has no worker yet."""
+
+        def fds() -> Iterable[int]:
+            return master.listeners.fds()  # a reload may have other ones
+
+        # Here, where no application blocks.
+        spawn(_watch_backlog, fds)
         if self._board is not None:
             self._serve(self._board, lambda: master.deaths)
             master.in_worker.append(self._leave_behind)
@@ -179,6 +188,13 @@ class Watch:
             for protocol in list(server.connections):
                 protocol.conn.close()
         self._servers.clear()
+
+
+def _watch_backlog(fds: Callable[[], Iterable[int]]) -> None:
+    watch = BacklogWatch(fds)
+    while True:
+        sleep(_INTERVAL)
+        watch.look(monotonic())
 
 
 def _send(statsd: Statsd, figures: Figures, meter: Meter) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import struct
 import sys
 import time
 from collections import deque
@@ -19,10 +17,11 @@ from typing import Any
 
 from greenlet import greenlet
 
-from greenserve._originals import base_socket, monotonic, wall_time
+from greenserve._originals import monotonic, wall_time
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import sleep
+from greenserve.metrics.backlog import accept_queue
 from greenserve.metrics.board import Board, Figures, Slot, State
 from greenserve.net.threads import pool_use
 from greenserve.supervisor.memory import resident_bytes
@@ -31,7 +30,7 @@ from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.server import Server
 
-__all__ = ["BlockReports", "Observer", "backlog_of"]
+__all__ = ["BlockReports", "Observer"]
 
 # How often the hub's lag is looked at, and how often all else is, in seconds.
 _TICK = 0.2
@@ -159,7 +158,7 @@ class Observer:
             pool_busy=use.busy,
             pool_size=use.size,
             pool_waiting=use.waiting,
-            backlog=max([backlog_of(listener) for listener in server.listeners], default=-1),
+            backlog=max([queue.waiting for each in server.listeners if (queue := accept_queue(each))], default=-1),
             rss=resident_bytes(),
             **{phase.name.lower(): float(number) for phase, number in phases.items()},
         )
@@ -236,19 +235,3 @@ class BlockReports(logging.Handler):
         now = wall_time()
         if not any(now - block["at"] <= seconds + 1 for block in list(self.recent)):
             self.recent.append({"at": now, "text": text})
-
-
-# tcp_info (linux/tcp.h): 8 bytes, then fields of 4. Of a listening socket the fifth is the number of connections that
-# wait to be accepted, and the sixth how many may.
-_TCP_INFO = struct.Struct("8x 4x4x4x4x I I")
-
-
-def backlog_of(listener: base_socket) -> int:
-    """How many connections wait to be accepted; -1 where the system does not tell: beside TCP on Linux."""
-    if sys.platform != "linux" or listener.family not in (socket.AF_INET, socket.AF_INET6) or listener.fileno() < 0:
-        return -1
-    try:
-        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    except OSError:
-        return -1
-    return int(_TCP_INFO.unpack(info)[0])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import sys
 import time
 
 import pytest
 
 import greenserve
-from greenserve._originals import base_socket
 from greenserve.metrics.board import Board, Figures, State
-from greenserve.metrics.observer import BlockReports, Observer, backlog_of
+from greenserve.metrics.observer import BlockReports, Observer
 from greenserve.testing import wait_until_parked
 from greenserve.wsgi.meter import BOUNDS
 from tests.wsgi.raw import get, running
@@ -176,35 +173,6 @@ def test_what_the_watchdog_tells_is_kept_in_place_of_the_mere_fact():
     assert [block["text"] for block in reports.recent] == ["blocked at app.py:3"]
     logging.getLogger("greenserve.debug").warning("not listened to")
     assert len(reports.recent) == 1
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell")
-def test_the_backlog_is_what_waits_to_be_accepted():
-    listener = base_socket(socket.AF_INET, socket.SOCK_STREAM)
-    clients = []
-    try:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(8)
-        assert backlog_of(listener) == 0
-        for _ in range(3):
-            client = base_socket(socket.AF_INET, socket.SOCK_STREAM)
-            client.connect(listener.getsockname())
-            clients.append(client)
-        assert backlog_of(listener) == 3
-    finally:
-        for sock in [listener, *clients]:
-            sock.close()
-    assert backlog_of(listener) == -1
-
-
-def test_the_backlog_of_a_unix_socket_is_unknown(tmp_path):
-    listener = base_socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(tmp_path / "socket"))
-        listener.listen(8)
-        assert backlog_of(listener) == -1
-    finally:
-        listener.close()
 
 
 def test_without_a_free_slot_a_worker_serves_unwatched():
