@@ -90,7 +90,8 @@ class Master:
 
     def __init__(self, folder: Path, *args: str, wait: bool = True, **popen: Any) -> None:
         self.folder = folder
-        popen.setdefault("env", environment())
+        # What it puts among temporary files goes with the folder, since it is killed in the end.
+        popen.setdefault("env", {**environment(), "TMPDIR": str(folder)})
         self.process = subprocess.Popen(
             [sys.executable, "-m", "greenserve", *args],
             cwd=folder,
