@@ -13,6 +13,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, TextIO
 
@@ -168,7 +169,8 @@ def _build(logs: Logs, config: Config, sockets: Sequence[GreenSocket], app: WSGI
 def _announce(config: Config, where: str, workers: int | None) -> None:
     what = "the demo" if config.wsgi_app is None else config.wsgi_app
     by = "" if workers is None else f" with {workers} worker{'s' if workers > 1 else ''}"
-    _write(sys.stdout, f"greenserve {__version__} serving {what} at {where}{by} (Ctrl-C stops)")
+    with suppress(OSError):  # nobody reads it any more, or the disk is full: no reason not to serve
+        _write(sys.stdout, f"greenserve {__version__} serving {what} at {where}{by} (Ctrl-C stops)")
 
 
 def _access_format(config: Config, logs: Logs) -> str | Callable[[Record], str]:
@@ -208,7 +210,9 @@ def _raise_file_limit() -> None:
         log.debug("the limit of open files stays at %d: %s", soft, exc)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # as Python has it, where it was closed before the start: >&- in a shell
+        return
     stream.write(text.rstrip("\n") + "\n")
     stream.flush()  # through a pipe the address must come now, and not with the next 8 KiB
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,42 @@ def test_it_serves_the_application_that_it_is_given(start: START, args: list[str
     assert f" serving {args[0]} at http://127.0.0.1:" in command.line
     assert command.get("/") == ""
     assert command.stop() == (0, "")
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
+def test_it_serves_where_its_first_line_can_be_written_nowhere(folder: Path, redirection: str) -> None:
+    command = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            f'exec "$@" {redirection}',
+            "sh",
+            sys.executable,
+            "-m",
+            "greenserve",
+            "--bind",
+            "127.0.0.1:0",
+            "shop",
+        ],
+        env=environment(),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killer = threading.Timer(LIFETIME, command.kill)
+    killer.start()
+    with command:
+        assert command.stderr
+        try:
+            found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", command.stderr.readline())
+            assert found
+            connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=LIFETIME)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+        finally:
+            command.terminate()
+            killer.cancel()
 
 
 def test_options_may_stand_before_and_after_the_application(start: START) -> None:
