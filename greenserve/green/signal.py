@@ -74,7 +74,7 @@ _paused = WaitQueue()
 
 def signal(signalnum: int, handler: Any, /) -> Any:
     """``signal.signal``. The handler may block, wherever it runs."""
-    if callable(handler) and handler is not _signal.default_int_handler and not isinstance(handler, int):
+    if callable(handler) and not isinstance(handler, int):
         handler = _Caught(handler)
     return _handler_of(_originals.set_signal_handler(signalnum, handler))
 

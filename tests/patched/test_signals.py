@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.patched.running import run_script
 
 
@@ -61,6 +63,33 @@ def test_what_a_handler_raises_reaches_the_main_greenlet_wherever_it_ran() -> No
         """
         )
         == "raised in MainThread\nraised in MainThread\n[499500]\n"
+    )
+
+
+@pytest.mark.parametrize("set_again", ["", "signal.signal(signal.SIGINT, signal.default_int_handler)"])
+def test_an_interrupt_in_a_thread_that_runs_stops_the_main_thread_and_not_this_one(set_again: str) -> None:
+    assert (
+        run_script(
+            f"""
+        import signal, threading, time
+        {set_again}
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        ended = threading.Event()
+
+        def interrupt():
+            signal.raise_signal(signal.SIGINT)
+            ended.set()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            time.sleep(10)
+        except KeyboardInterrupt:
+            print("raised in", threading.current_thread().name)
+        print(ended.wait(10))
+        """
+        )
+        == "True\nraised in MainThread\nTrue\n"
     )
 
 
