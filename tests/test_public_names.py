@@ -22,30 +22,66 @@ PUBLIC: dict[str, str] = {
     "greenserve": (
         "BoundedSemaphore CappedSemaphore Condition DeadlockError Event GreenPile GreenPool GreenSocket GreenThread "
         "GreenletExit GreenserveError LifoQueue LightQueue Lock PriorityQueue Queue RLock Semaphore StopServe Timeout "
-        "__version__ connect execute get_hub getcurrent green is_timeout kill listen local monkey serve sleep spawn "
-        "spawn_after spawn_n use_hub with_timeout wrap_ssl wsgi"
+        "__version__ aio connect debug execute get_hub getcurrent green is_timeout kill listen local monkey serve "
+        "sleep spawn spawn_after spawn_n use_hub websocket with_timeout wrap_ssl wsgi"
     ),
+    "greenserve.admin": "Watch",
+    "greenserve.admin.app": "AdminApp",
+    "greenserve.admin.history": "History POINTS",
+    "greenserve.admin.top": "TopError fetch render run",
+    "greenserve.admin.watch": "Watch",
+    "greenserve.aio": "EventLoop await_ spawn_for_awaitable to_green",
     "greenserve.apps": "AppError load_app",
     "greenserve.binds": "BindError Listener open_listeners",
     "greenserve.cli": "main",
+    "greenserve.compat": "",
+    "greenserve.compat.eventlet": "INHERIT InstalledTooLate install is_installed",
+    "greenserve.compat.migrate": "Unreadable Use find_uses main read_tree",
+    "greenserve.compat.table": "GONE KEYWORDS NAMES NOTES Note Verdict find_note",
     "greenserve.config": "Config Source load misspelt_variables read_environment",
+    "greenserve.configfile": "ConfigFile ConfigFileError DEFAULT_FILE read_config_file",
+    "greenserve.contrib": "",
+    "greenserve.contrib.celery": "",
+    "greenserve.contrib.django": "",
+    "greenserve.contrib.django.apps": "GreenserveConfig",
+    "greenserve.contrib.django.management": "",
+    "greenserve.contrib.django.management.commands": "",
+    "greenserve.contrib.django.management.commands.greenserve": "Command",
+    "greenserve.contrib.flask": "command",
+    "greenserve.contrib.flask_socketio": "SocketIO",
+    "greenserve.contrib.gunicorn": "Worker",
+    "greenserve.contrib.socketio": "Event MODE Server Thread WebSocketTransport register",
     "greenserve.core": (
         "GreenThread GreenletExit Hub Timeout get_hub getcurrent is_timeout kill local sleep spawn spawn_after "
         "spawn_n use_hub with_timeout"
     ),
     "greenserve.core.greenthreads": "GreenThread GreenletExit getcurrent kill sleep spawn spawn_after spawn_n",
-    "greenserve.core.hub": "Hub get_hub has_hub in_main_thread thread_state use_hub",
+    "greenserve.core.hub": "Hub all_hubs bystanders get_hub has_hub in_main_thread thread_state use_hub",
     "greenserve.core.locals": "local",
     "greenserve.core.poller": "BACKENDS Backend Poller READ Source WRITE make_backend",
-    "greenserve.core.report": "describe_parked describe_place parked_greenlets",
+    "greenserve.core.report": "all_greenlets describe_parked describe_place is_core parked_greenlets",
+    "greenserve.core.switches": "OwnSwitch",
     "greenserve.core.timeouts": "Timeout is_timeout with_timeout",
     "greenserve.core.timers": "Handle Timer Timers",
     "greenserve.core.waiters": "NativeWaiter WaitQueue Waiter new_waiter sleep wait_readable wait_writable",
+    "greenserve.db_pool": (
+        "BaseConnectionPool ConnectTimeout ConnectionPool DatabaseConnector PooledConnectionWrapper RawConnectionPool "
+        "TpooledConnectionPool cleanup_rollback"
+    ),
+    "greenserve.debug": (
+        "Branch OSThread State Watchdog backdoor backdoor_server dump dump_on format_hub_listeners format_hub_timers "
+        "hub_blocking_detection hub_prevent_multiple_readers tree"
+    ),
+    "greenserve.debug.backdoors": "backdoor backdoor_server",
+    "greenserve.debug.listeners": "format_hub_listeners format_hub_timers hub_prevent_multiple_readers",
+    "greenserve.debug.stacks": "Place Stack StackReader format_stack",
+    "greenserve.debug.trees": "Branch OSThread State dump dump_on tree",
+    "greenserve.debug.watchdog": "Watchdog hub_blocking_detection",
     "greenserve.demo": "app",
     "greenserve.errors": (
-        "BadRequest BodyError ClosedWhileWaiting ContentTooLarge DeadlockError EventError ExpectationFailed "
-        "FieldsTooLarge GreenserveError HubError MissingExtra NotSupported RequestTimeout ResponseError SettingError "
-        "TargetTooLong VersionNotSupported"
+        "BadRequest BodyError ClosedWhileWaiting ConnectTimeout ConnectionClosed ContentTooLarge DeadlockError "
+        "EventError ExpectationFailed FieldsTooLarge GreenserveError HandshakeError HubError MissingExtra "
+        "NotSupported RequestTimeout ResponseError SettingError TargetTooLong VersionNotSupported WebSocketError"
     ),
     "greenserve.extras": "load",
     "greenserve.green": "",
@@ -57,13 +93,14 @@ PUBLIC: dict[str, str] = {
     "greenserve.green.queue": "SimpleQueue",
     "greenserve.green.select": "epoll poll select",
     "greenserve.green.selectors": "DefaultSelector PollSelector SelectSelector",
-    "greenserve.green.signal": "adopt getsignal pause signal sigtimedwait sigwait sigwaitinfo",
+    "greenserve.green.signal": "adopt getsignal pause set_wakeup_fd signal sigtimedwait sigwait sigwaitinfo",
     "greenserve.green.socket": (
         "create_connection fromfd getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo socket "
         "socketpair"
     ),
     "greenserve.green.ssl": "SSLContext SSLSocket",
     "greenserve.green.subprocess": "io popen_wait",
+    "greenserve.green.sys": "settrace",
     "greenserve.green.threading": (
         "DummyThread Lock RLock ThreadHandle forget_nothing get_ident get_main_thread_ident local make_thread_handle "
         "set_sentinel shutdown start_joinable_thread start_new_thread"
@@ -84,30 +121,61 @@ PUBLIC: dict[str, str] = {
         "is_hop_by_hop parse_status serialize_fields status_line"
     ),
     "greenserve.http.target": "Target is_authority parse_target percent_decode",
-    "greenserve.logs": "LogError configure_logs keep_logs_enabled",
+    "greenserve.logs": "BackgroundHandler LogError LogFile Logs configure_logs keep_logs_enabled",
+    "greenserve.logs.terminal": "TerminalFormatter has_colours",
+    "greenserve.logs.writer": "LogWriter MAX_QUEUED_BYTES duplicate open_for_appending",
+    "greenserve.metrics": "Board Observer Slot State",
+    "greenserve.metrics.app": "MetricsApp",
+    "greenserve.metrics.backlog": "AcceptQueue BacklogWatch accept_queue",
+    "greenserve.metrics.board": "Board COUNTERS Figures GAUGES Slot State",
+    "greenserve.metrics.observer": "BlockReports Observer",
+    "greenserve.metrics.prometheus": "CONTENT_TYPE render",
+    "greenserve.metrics.statsd": "Statsd StatsdError",
+    "greenserve.metrics.totals": "Totals percentile total_of",
     "greenserve.monkey": (
-        "PatchWarning import_patched is_patched original patch_all patch_builtins patch_os patch_select patch_signal "
-        "patch_socket patch_ssl patch_subprocess patch_thread patch_time"
+        "PatchWarning import_patched is_patched original patch_all patch_builtins patch_os patch_psycopg patch_select "
+        "patch_signal patch_socket patch_ssl patch_subprocess patch_thread patch_time"
     ),
     "greenserve.net": (
-        "GreenSocket Proxy StopServe connect connections_of create_connection execute fromfd killall listen serve "
-        "set_num_threads socketpair"
+        "GreenSocket Proxy StopServe cache_names connect connections_of create_connection execute fromfd killall "
+        "listen serve set_num_threads socketpair"
     ),
     "greenserve.net.contexts": "client_context server_context set_version",
     "greenserve.net.listeners": "StopServe connect connections_of create_connection listen serve",
     "greenserve.net.parking": "BURST ParkingSocket",
     "greenserve.net.readers": "ReadableSocket SocketReader",
     "greenserve.net.resolver": (
-        "getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo is_numeric resolve_address"
+        "cache_names getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo is_numeric resolve_address"
     ),
     "greenserve.net.sockets": "GreenSocket fromfd socketpair",
-    "greenserve.net.threads": "Proxy execute killall set_num_threads",
+    "greenserve.net.threads": "PoolUse Proxy execute killall pool_use set_num_threads",
     "greenserve.net.tls": "GreenSSLSocket wrap_ssl",
     "greenserve.settings": "ALIASES SETTINGS Setting TLS",
+    "greenserve.supervisor": "BootError HOOKS Hooks Master Site needs_master serve_alone",
+    "greenserve.supervisor.alone": "serve_alone",
+    "greenserve.supervisor.balance": "SharedListener Shares",
+    "greenserve.supervisor.changes": "Snapshot Watched first_change poll watch_files watched_files",
+    "greenserve.supervisor.child": "APP_FAILED WorkerProcess",
+    "greenserve.supervisor.deaths": "Deaths",
+    "greenserve.supervisor.filters": "stick_by_address",
+    "greenserve.supervisor.hooks": "HOOKS HookRequest HookResponse Hooks",
+    "greenserve.supervisor.identity": "Owner PidFile PidFileError enter_directory set_title",
+    "greenserve.supervisor.listeners": "ACTIVATED HANDED_ON Listeners activated_addresses take_handed_on",
+    "greenserve.supervisor.master": "BootError Master",
+    "greenserve.supervisor.memory": "count_oom_kills resident_bytes",
+    "greenserve.supervisor.notify": "Notifier take_listen_fds",
+    "greenserve.supervisor.pulse": "Beat Pulse",
+    "greenserve.supervisor.site": "Site needs_master",
+    "greenserve.supervisor.sticky": (
+        "COOKIE Exchange Handover StickyProtocol check_settings decode encode owner_of rebuild_head"
+    ),
+    "greenserve.supervisor.upgrade": "Start",
+    "greenserve.supervisor.workers": "State Worker describe_exit encode_message",
     "greenserve.sync": (
         "BoundedSemaphore CappedSemaphore Condition Empty Event Full GreenPile GreenPool LifoQueue LightQueue Lock "
         "Pool PriorityQueue Queue RLock Semaphore TokenPool"
     ),
+    "greenserve.sync.dagpool": "Collision DAGPool PropagateError",
     "greenserve.sync.events": "Event",
     "greenserve.sync.locks": "Condition Lock RLock",
     "greenserve.sync.pools": "GreenPile GreenPool",
@@ -115,8 +183,21 @@ PUBLIC: dict[str, str] = {
     "greenserve.sync.resources": "Pool Token TokenPool",
     "greenserve.sync.semaphores": "BoundedSemaphore CappedSemaphore Semaphore Slots check_timeout",
     "greenserve.testing": "assert_no_switch serve wait_until_parked",
+    "greenserve.websocket": (
+        "ConnectionClosed Deflate HandshakeError Options WebSocket WebSocketError WebSocketWSGI connect websocket"
+    ),
+    "greenserve.websocket.client": "connect",
+    "greenserve.websocket.codec": "ClientHandshake Codec negotiate server_codec",
+    "greenserve.websocket.connection": "WebSocket",
+    "greenserve.websocket.handshake": (
+        "Origins Refusal accept_key accepted check_origin check_request check_subprotocols choose_subprotocol"
+    ),
+    "greenserve.websocket.heartbeat": "Watched unwatch watch",
+    "greenserve.websocket.options": "Deflate Options",
+    "greenserve.websocket.server": "WebSocketWSGI websocket",
     "greenserve.wsgi": "HttpProtocol RequestTimedOut Server server",
-    "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Logger Record",
+    "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Logger Record TextFile escape",
+    "greenserve.wsgi.connection": "BodySource ClientGone Connection Expired NEVER Phase",
     "greenserve.wsgi.environ": (
         "Environ FRAMING_VARIABLES add_unknown_length connection_environ put_fields put_request_line request_environ "
         "server_environ"
@@ -126,11 +207,13 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
     "greenserve.wsgi.input": "Input RequestConnection",
     "greenserve.wsgi.lasthead": "LastHead",
+    "greenserve.wsgi.logformats": "format_for_terminal format_json",
+    "greenserve.wsgi.meter": "BOUNDS Meter find_bucket",
     "greenserve.wsgi.progress": "bytes_not_taken",
-    "greenserve.wsgi.connection": "BodySource ClientGone Connection Expired NEVER Phase",
     "greenserve.wsgi.protocol": "HttpProtocol Next RequestTimedOut",
     "greenserve.wsgi.proxies": "Origin Trust correct find_origin parse_forwarded",
     "greenserve.wsgi.proxyprotocol": "BadProxyHeader ProxyHeader parse_header read_header",
+    "greenserve.wsgi.requestids": "REQUEST_ID give_request_ids",
     "greenserve.wsgi.response": "Response",
     "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp as_bytes",
     "greenserve.wsgi.server": "Server server",
