@@ -120,12 +120,8 @@ class Body:
                 return first
             return self._go_on(first, left, by_line)
         except BaseException as exc:
-            # A Timeout of the caller may come out of the source. What was taken before it is lost with
-            # this call, so going on would hand out a body with a hole.
-            if first and self._failure is None:
-                interrupted = BodyError("an earlier read of the body was interrupted")
-                # A copy: the traceback of the one that is raised leads back to here.
-                self._failure = type(exc)(*exc.args) if isinstance(exc, BadRequest) else interrupted
+            if first:
+                self._lose(exc)
             raise
 
     def _go_on(self, first: bytes, size: int | None, by_line: bool) -> bytes:
@@ -175,11 +171,16 @@ class Body:
         """Return the lines that are left, or those up to about ``hint`` bytes in all."""
         lines: list[bytes] = []
         total = 0
-        for line in self:
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint <= total:
-                break
+        try:
+            for line in self:
+                lines.append(line)
+                total += len(line)
+                if hint is not None and 0 < hint <= total:
+                    break
+        except BaseException as exc:
+            if lines:
+                self._lose(exc)
+            raise
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
@@ -241,6 +242,16 @@ class Body:
         if before_read is not None:
             self._before_read = None
             before_read()
+
+    def _lose(self, exc: BaseException) -> None:
+        """Let every later read fail: bytes that were taken are lost with the call that ``exc`` interrupts.
+
+        A Timeout of the caller may come out of the source. Going on behind it would hand out a body with a hole.
+        """
+        if self._failure is None:
+            interrupted = BodyError("an earlier read of the body was interrupted")
+            # A copy: the traceback of the one that is raised leads back to here.
+            self._failure = type(exc)(*exc.args) if isinstance(exc, BadRequest) else interrupted
 
     def _fail(self, failure: BadRequest) -> NoReturn:
         # Not the one that is raised, whose frames lead back to here: no circle, which would keep a connection alive.

@@ -263,6 +263,25 @@ def test_an_interrupted_read_goes_on_without_a_hole_or_not_at_all(pieces, at, le
         assert got == content if body.finished else content.startswith(got)
 
 
+@pytest.mark.parametrize("at", range(1, 20))
+@pytest.mark.parametrize("read", [lambda body: b"".join(body.readlines()), lambda body: b"".join(body.readlines(4))])
+def test_interrupted_readlines_go_on_without_a_hole_or_not_at_all(read, at):
+    content = b"one\ntwo\nthree"
+    for body in (
+        LengthBody(Interrupted(content, [2], at), len(content)),
+        ChunkedBody(Interrupted(encode([content[:6], content[6:]]), [2], at)),
+    ):
+        got = b""
+        while not body.finished:
+            try:
+                got += read(body)
+            except TimeoutError:
+                continue
+            except BodyError:
+                break
+        assert got == content if body.finished else content.startswith(got)
+
+
 @BODIES
 def test_before_the_first_read_the_client_is_told_to_go_on_once(make: Make):
     _, source = make(b"abc")
