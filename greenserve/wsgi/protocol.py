@@ -282,8 +282,11 @@ class HttpProtocol(Connection):
             self.abort()
             return _CLOSE
         if body is not None and not body.finished:
-            self.deadline = monotonic() + self.server.body_timeout
-            if not response.keep_alive or not body.discard(_MAX_DRAIN):
+            drained = False
+            # In all: to an app each byte may take as long, but here nobody waits for them.
+            with Timeout(self.server.body_timeout, False):
+                drained = response.keep_alive and body.discard(_MAX_DRAIN)
+            if not drained:
                 self.linger()
                 return _CLOSE
         if response.keep_alive:

@@ -104,6 +104,19 @@ def test_an_unread_body_that_stops_ends_the_connection():
         assert client.is_closed()
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 300", "Transfer-Encoding: chunked"])
+def test_an_unread_body_has_one_deadline_however_slowly_it_comes(framing):
+    def ignore(environ, start_response):
+        start_response("200 OK", [])
+        return [b"unread"]
+
+    with running(ignore, body_timeout=0.3, head_timeout=0.1) as run:
+        client = run.connect()
+        assert client.ask(get("/", framing, method="POST")).body == b"unread"
+        assert 5 < trickle(client, b"1\r\nx\r\n" * 50) < 100
+        assert client.is_closed()
+
+
 @pytest.mark.parametrize("kind", ["one block", "blocks", "file"])
 def test_a_client_that_takes_nothing_is_given_up_and_that_is_no_error(kind, tmp_path, caplog):
     path = tmp_path / "file"
