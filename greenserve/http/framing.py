@@ -88,7 +88,8 @@ def frame_request(line: RequestLine, variables: Mapping[str, str], allow_connect
     return Framing(
         body,
         length,
-        "close" not in options and (is_1_1 or "keep-alive" in options),
+        # RFC 9110 section 9.3.6: behind a CONNECT comes what is for the tunnel, which nobody may take for a request.
+        "close" not in options and (is_1_1 or "keep-alive" in options) and line.method != "CONNECT",
         # RFC 9110 section 10.1.1: ignored in HTTP/1.0; without a body there is nothing to wait for.
         is_1_1 and _expects_continue(variables.get("HTTP_EXPECT", "")) and body is not BodyKind.NONE,
         # RFC 9110 section 7.8: Upgrade in HTTP/1.0 is ignored.

@@ -291,6 +291,12 @@ def test_connect_is_answered_with_501_unless_the_application_wants_it():
     assert frame(line="CONNECT b:443 HTTP/1.1", allow_connect=True).host == "b:443"
 
 
+@pytest.mark.parametrize("fields", [[], ["Connection: keep-alive"], ["Content-Length: 3"]])
+def test_nothing_behind_a_connect_is_a_request(fields):
+    # RFC 9110 section 9.3.6
+    assert not frame(*fields, line="CONNECT b:443 HTTP/1.1", allow_connect=True).keep_alive
+
+
 @pytest.mark.parametrize(
     ("value", "members"),
     [

@@ -161,6 +161,21 @@ def test_nothing_behind_connection_close_is_executed_and_the_answer_arrives_whol
         assert run.server.requests == 1
 
 
+def test_what_follows_a_connect_is_never_executed():
+    executed = []
+
+    def app(environ, start_response):
+        executed.append(environ["REQUEST_METHOD"])
+        start_response("200 OK", [])
+        return [b""]
+
+    with running(app, allow_connect=True) as run:
+        client = run.connect()
+        client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + get("/tunnelled"))
+        assert client.read_rest().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert executed == ["CONNECT"]
+
+
 def test_what_comes_after_the_last_request_does_not_cost_the_client_its_answer():
     started = greenserve.Event()
     go_on = greenserve.Event()
