@@ -53,6 +53,16 @@ def test_examples_use_only_ports_that_the_tests_can_replace(page: Page) -> None:
     assert used <= set(PORTS)
 
 
+def test_a_proxy_in_an_example_leaves_no_field_to_the_client_that_the_server_believes(page: Page) -> None:
+    believed = {"Forwarded", *(f"X-Forwarded-{name}" for name in ("For", "Proto", "Host", "Port"))}
+    missing = [
+        (block.line, believed - set(re.findall(r"proxy_set_header (\S+)", block.text)))
+        for block in page.blocks
+        if block.language == "nginx" and "proxy_pass" in block.text
+    ]
+    assert [(line, names) for line, names in missing if names] == []
+
+
 def test_every_link_leads_to_something_that_exists(page: Page) -> None:
     dead = []
     for line, target in page.links:
