@@ -66,6 +66,7 @@ def url() -> Iterator[str]:
 
     with serve(socketio.WSGIApp(sio)) as (host, port):
         yield f"http://{host}:{port}"
+    sio.shutdown()
 
 
 @TRANSPORTS
