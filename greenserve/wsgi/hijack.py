@@ -151,6 +151,13 @@ class HijackedSocket:
         """As the green socket's, which does not know of the bytes read ahead. May switch."""
         return bool(self._unread) or bool(self._sock.wait_readable(timeout))
 
+    def dup(self) -> HijackedSocket:
+        """Return another socket of the connection; the bytes read ahead go with it, since it is used from then on."""
+        other = HijackedSocket(self._sock.dup(), self._unread)
+        self._unread = b""
+        self._note()
+        return other
+
     def close(self) -> None:
         """Close the connection. Idempotent."""
         self._sock.close()

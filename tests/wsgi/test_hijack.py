@@ -120,6 +120,11 @@ def test_a_connection_the_app_left_open_is_closed_when_the_app_returns():
         assert client.read_rest() == b"bye"
 
 
+def of_copy(sock):
+    with sock.dup() as copy:
+        return copy.recv(100)
+
+
 WAYS = {
     "recv": lambda sock: sock.recv(3) + sock.recv(100),
     "recv_into": lambda sock: into(sock.recv_into, 3) + into(sock.recv_into, 0),
@@ -128,6 +133,7 @@ WAYS = {
     "recvfrom": lambda sock: sock.recvfrom(100)[0],
     "recvfrom_into": lambda sock: into(lambda buffer, size: sock.recvfrom_into(buffer, size)[0], 100),
     "recvmsg": lambda sock: sock.recvmsg(100)[0],
+    "recv of a copy": of_copy,
     "file": lambda sock: sock.makefile("rb").readline(),
     "file for both": lambda sock: sock.makefile("rwb").readline(),
     "unbuffered file": lambda sock: sock.makefile("rb", 0).readline(),
