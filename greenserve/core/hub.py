@@ -145,10 +145,16 @@ class Hub:
         return self.call_soon
 
     def throw_in_main(self, exc: BaseException) -> None:
-        """Raise ``exc`` in the main greenlet, where it is parked, in the next round; at once if that is what runs."""
+        """Raise ``exc`` in the main greenlet, where it is parked; at once if that is what runs.
+
+        Before all that is ready: the wait that it interrupts may be about to end, and the next one may be far.
+        """
         if getcurrent() is self.main:
             raise exc
-        self.schedule(Handle(partial(self.main.throw, exc)))
+        # The loop takes a handle out by place, but makes no call between looking and taking where one could come in.
+        self.ready.appendleft(Handle(partial(self.main.throw, exc)))  # atomic: deque.appendleft
+        if self._polling:
+            self._poke()
 
     def close_source(self, source: Source) -> None:
         """Forget an fd before it is closed, and raise `ClosedWhileWaiting` in all who wait on it. From any thread."""

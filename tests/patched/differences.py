@@ -20,7 +20,6 @@ _C_BUFFER = "buffered files in C tell threads apart by their OS thread, and refu
 _OPEN = "open() on a pipe is patched only by choice"
 _SQLITE = "sqlite3 checks in C that it is used in one OS thread, which all green threads share"
 
-_WAITS_NO_MORE = "what a handler raises reaches the main greenlet where it next waits, and here it waits no more"
 _MOCKED_WAIT = "runs a loop whose selector is a mock that never waits, so that the other thread never has its turn"
 
 _ASYNCIO = "test.test_asyncio"
@@ -58,7 +57,6 @@ DIFFERENCES: dict[str, str] = {
     "test.test_signal.GenericTests.test_functions_module_attr": _MODULE,
     "test.test_signal.StressTest.test_stress_modifying_handlers": _NOT_PREEMPTED,
     "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": _NOT_PREEMPTED,
-    "test.test_threading.InterruptMainTests.test_interrupt_main_subthread": _WAITS_NO_MORE,
     "test.test_thread.ThreadRunningTests.test_unraisable_exception": _HOOK,
     "test.test_threading.CRLockTests.test_signature": _PYTHON_TYPE,
     "test.test_threading_local.ThreadLocalTest.test_cycle_collection": _LOCALS,

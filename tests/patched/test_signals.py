@@ -81,8 +81,8 @@ def test_an_interrupt_in_a_thread_that_runs_stops_the_main_thread_and_not_this_o
             ended.set()
 
         thread = threading.Thread(target=interrupt)
-        thread.start()
         try:
+            thread.start()
             time.sleep(10)
         except KeyboardInterrupt:
             print("raised in", threading.current_thread().name)
@@ -90,6 +90,25 @@ def test_an_interrupt_in_a_thread_that_runs_stops_the_main_thread_and_not_this_o
         """
         )
         == "True\nraised in MainThread\nTrue\n"
+    )
+
+
+def test_an_interrupt_comes_before_the_end_of_the_wait_that_it_interrupts() -> None:
+    assert (
+        run_script(
+            """
+        import _thread, threading
+
+        thread = threading.Thread(target=_thread.interrupt_main)
+        try:
+            thread.start()
+            thread.join()
+        except KeyboardInterrupt:
+            print("interrupted")
+        thread.join()
+        """
+        )
+        == "interrupted\n"
     )
 
 
