@@ -193,7 +193,7 @@ def test_the_failure_of_a_task_is_logged_and_not_raised_by_join(caplog: pytest.L
 
 
 @pytest.fixture
-def flask_app() -> tuple[Flask, SocketIO]:
+def flask_app() -> Iterator[tuple[Flask, SocketIO]]:
     app = Flask(__name__)
     sio = SocketIO(app)
 
@@ -209,7 +209,8 @@ def flask_app() -> tuple[Flask, SocketIO]:
     def end() -> None:
         sio.stop()
 
-    return app, sio
+    yield app, sio
+    sio.server.shutdown()
 
 
 @TRANSPORTS
