@@ -98,7 +98,8 @@ class Body:
         limit = self._find(min(len(view), MAX_PIECE_INTO))
         if not limit:
             return 0
-        count = self._source.readinto(view[:limit])
+        with view[:limit] as room:  # let go of whatever is raised: tracebacks would keep what it is a view of in use
+            count = self._source.readinto(room)
         self._took(count)
         return count
 
