@@ -79,11 +79,10 @@ def test_the_report_would_see_a_patch_and_a_module() -> None:
 
 
 @pytest.mark.system
-def test_import_takes_no_more_than_half_as_long_again_as_it_may() -> None:
+def test_import_takes_under_30_milliseconds() -> None:
     """The median of 20 alternating pairs, with and without, as a program that imports nothing else would feel it.
 
-    In CPU time, and the lowest of five medians: whatever else the machine does can only add to it. That is up to half
-    as much again, so 45 ms stand here; that it takes under 30 where nothing else runs, the benchmarks show.
+    In CPU time, and the lowest of five medians: whatever else the machine does can only add to it.
     """
     path = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})"
     run_isolated(f"{path}; import greenserve")  # so that the bytecode is there
@@ -97,9 +96,9 @@ def test_import_takes_no_more_than_half_as_long_again_as_it_may() -> None:
             run_isolated(f"{path}; import greenserve")
             differences.append((cpu_of_children() - between) - (between - began))
         medians.append(statistics.median(differences))
-        if medians[-1] < 0.045:
+        if medians[-1] < 0.030:
             break
-    assert min(medians) < 0.045, medians
+    assert min(medians) < 0.030, medians
 
 
 def cpu_of_children() -> float:
