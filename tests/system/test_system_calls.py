@@ -69,9 +69,9 @@ def test_a_request_costs_one_recvfrom_one_sendto_and_no_epoll_ctl(tmp_path: Path
         assert command.stop()[0] == 0
     finally:
         command.close()
-    calls = Counter(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(), re.MULTILINE))
+    # A call that strace resumes was made before it came: the thread that writes the log sleeps in one.
+    calls = Counter(re.findall(r"^\d+ +(\w+)\((?!<\.\.\. resuming )", (tmp_path / "calls").read_text(), re.MULTILINE))
     # The poll, and beside it now and then one that finds nothing: the sweep of deadlines wakes the hub.
-    calls.pop("restart_syscall", None)  # of the poll that strace interrupts when it comes
     polls = calls.pop("epoll_wait", 0) + calls.pop("epoll_pwait", 0)
     assert polls <= REQUESTS * 1.1 + 10
     # Memory is none of this test's concern.
