@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib
 
+from greenserve._typing import TYPE_CHECKING, Any
 from greenserve._version import __version__
 from greenserve.core import (
     GreenletExit,
@@ -56,10 +57,7 @@ from greenserve.sync import (
     Semaphore,
 )
 
-TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
 if TYPE_CHECKING:
-    from typing import Any
-
     from greenserve import aio as aio
     from greenserve import debug as debug
     from greenserve import green as green

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from greenserve._kinds import Duration, Flag, OrOff
 from greenserve._setting import Setting
-
-TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
-if TYPE_CHECKING:
-    from typing import Any
+from greenserve._typing import Any
 
 __all__ = ["DEBUG_SETTINGS"]
 

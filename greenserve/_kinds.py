@@ -10,10 +10,10 @@ import re
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from abc import ABC, abstractmethod
 
-TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
+from greenserve._typing import TYPE_CHECKING, Any
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 __all__ = [
     "Choice",

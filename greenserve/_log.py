@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import importlib
 
-TYPE_CHECKING = False  # as typing's
+from greenserve._typing import TYPE_CHECKING, Any
+
 if TYPE_CHECKING:
     from logging import Logger
-    from typing import Any
 
 __all__ = ["get_logger"]
 

@@ -22,7 +22,8 @@ from _thread import RLock as allocate_rlock  # noqa: N813 - it is called like th
 from _thread import _local as thread_local
 from _thread import allocate_lock, get_ident, start_new_thread
 from types import ModuleType
-from typing import Any
+
+from greenserve._typing import Any
 
 __all__ = [
     "allocate_lock",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from greenserve._kinds import Kind
+from greenserve._typing import Any
 from greenserve.errors import SettingError
-
-TYPE_CHECKING = False  # as typing's, without the milliseconds that importing typing costs
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["Setting"]
 

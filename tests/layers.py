@@ -27,6 +27,7 @@ EVERYWHERE = frozenset(
         "_kinds",
         "extras",
         "_log",
+        "_typing",
         "_version",
     }
 )
@@ -82,12 +83,13 @@ LAYERS: dict[str, frozenset[str]] = {
 # The rows under EVERYWHERE stand on less than it.
 FOUNDATIONS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
-    "_originals": frozenset(),
-    "_log": frozenset(),
+    "_typing": frozenset(),
+    "_originals": frozenset({"_typing"}),
+    "_log": frozenset({"_typing"}),
     "_version": frozenset(),
-    "_kinds": frozenset(),
-    "_setting": frozenset({"errors", "_kinds"}),
-    "_debug_settings": frozenset({"_kinds", "_setting"}),
+    "_kinds": frozenset({"_typing"}),
+    "_setting": frozenset({"errors", "_kinds", "_typing"}),
+    "_debug_settings": frozenset({"_kinds", "_setting", "_typing"}),
     "_process_settings": frozenset({"_kinds", "_setting"}),
     "_watch_settings": frozenset({"_kinds", "_setting"}),
     "settings": frozenset({"_debug_settings", "_kinds", "_process_settings", "_setting", "_watch_settings"}),

@@ -64,7 +64,7 @@ def test_import_opens_no_file_and_starts_no_thread(report: dict[str, object]) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["ssl", "asyncio", "dataclasses", "http.server", "wsgiref", "unittest", *extra_modules()]
+    "name", ["ssl", "asyncio", "typing", "dataclasses", "http.server", "wsgiref", "unittest", *extra_modules()]
 )
 def test_import_does_not_load(report: dict[str, object], name: str) -> None:
     assert name not in report["modules"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve._log import get_logger
 from greenserve._originals import monotonic
+from greenserve._typing import Any, Generic, TypeVar, cast
 from greenserve.core.hub import Hub, get_hub, thread_state
 from greenserve.core.timers import Handle, Timer
 from greenserve.core.waiters import WaitQueue, sleep

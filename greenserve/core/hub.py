@@ -26,7 +26,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -41,6 +40,7 @@ from greenserve._originals import (
     set_wakeup_fd,
     thread_local,
 )
+from greenserve._typing import Any, NoReturn
 from greenserve.core.poller import Backend, Poller, Source, make_backend
 from greenserve.core.report import describe_parked
 from greenserve.core.timers import Handle, Timer, Timers

@@ -6,10 +6,11 @@ to the greenlet itself; and it goes when the local does.
 
 from __future__ import annotations
 
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from greenlet import getcurrent
+
+from greenserve._typing import Any
 
 __all__ = ["local"]
 

@@ -21,9 +21,9 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar, Protocol
 
 from greenserve._originals import select, selectors
+from greenserve._typing import ClassVar, Protocol
 from greenserve.core.timers import Handle
 from greenserve.errors import ClosedWhileWaiting, HubError
 

@@ -6,8 +6,8 @@ Where nobody sets anything of the kind a switch is the hub's own, and costs noth
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from greenserve._typing import Any
 from greenserve.core.hub import Hub
 
 __all__ = ["OwnSwitch"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve._originals import monotonic
+from greenserve._typing import Any
 from greenserve.core.hub import Hub, get_hub
 from greenserve.core.timers import Handle
 from greenserve.errors import HubError

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import compress, count
 from operator import attrgetter, itemgetter
-from typing import Any
+
+from greenserve._typing import Any
 
 __all__ = ["Handle", "Timer", "Timers"]
 

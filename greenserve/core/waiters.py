@@ -14,11 +14,11 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve._originals import allocate_lock, monotonic
+from greenserve._typing import Any
 from greenserve.core.hub import Hub, get_hub, in_main_thread, thread_state
 from greenserve.core.poller import READ, WRITE, Source
 from greenserve.core.timers import Handle

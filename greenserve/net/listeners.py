@@ -15,12 +15,12 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
-from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve._log import get_logger
 from greenserve._originals import default_timeout, monotonic
+from greenserve._typing import Any
 from greenserve.core.greenthreads import kill, spawn_n
 from greenserve.core.waiters import WaitQueue
 from greenserve.net.resolver import getaddrinfo

@@ -15,11 +15,11 @@ import errno
 import os
 from collections.abc import Callable
 from select import POLLIN, POLLOUT
-from typing import Any, ClassVar, TypeVar, cast
 
 from greenlet import getcurrent
 
 from greenserve._originals import allocate_rlock, base_socket, monotonic, poll_type, socket_type
+from greenserve._typing import Any, ClassVar, TypeVar, cast
 from greenserve.core.hub import Hub, get_hub, thread_state
 from greenserve.core.poller import READ, WRITE, Source
 from greenserve.core.waiters import sleep, wait_in

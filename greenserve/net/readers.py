@@ -8,9 +8,9 @@ keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 from greenserve._originals import thread_local
+from greenserve._typing import Protocol
 
 __all__ = ["ReadableSocket", "SocketReader"]
 

@@ -13,10 +13,10 @@ import socket
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from socket import AF_INET, AF_INET6, SOCK_STREAM, inet_pton
-from typing import Any
 
 from greenserve import _originals
 from greenserve._originals import monotonic
+from greenserve._typing import Any
 from greenserve.net.threads import execute
 
 __all__ = [

@@ -20,10 +20,10 @@ import struct
 # Plain numbers: masking the enums of the module socket costs a microsecond.
 from _socket import AF_UNIX, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, SO_ERROR, SO_LINGER, SOCK_STREAM, SOL_SOCKET
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from greenserve._log import get_logger
 from greenserve._originals import base_socket, base_socketpair, monotonic
+from greenserve._typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from greenserve.core.poller import READ
 from greenserve.core.waiters import sleep
 from greenserve.net.parking import BURST, ParkingSocket

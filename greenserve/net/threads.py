@@ -10,10 +10,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from greenserve._log import get_logger
 from greenserve._originals import allocate_lock, start_new_thread, thread_local
+from greenserve._typing import Any, ParamSpec, TypeVar, cast
 from greenserve.core.waiters import NativeWaiter, Waiter, new_waiter
 from greenserve.errors import SettingError
 
@@ -235,12 +235,15 @@ def execute(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
     return cast(T, job.wait())
 
 
-class PoolUse(NamedTuple):
+class PoolUse:
     """What the pool of native threads is at: how many of ``size`` threads make a call, and how many calls wait."""
 
-    busy: int
-    size: int
-    waiting: int
+    __slots__ = ("busy", "size", "waiting")
+
+    def __init__(self, busy: int, size: int, waiting: int) -> None:
+        self.busy = busy
+        self.size = size
+        self.waiting = waiting
 
 
 def pool_use() -> PoolUse:

@@ -9,10 +9,10 @@ For one OS thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any
 
 from greenlet import getcurrent
 
+from greenserve._typing import Any
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.waiters import WaitQueue
 from greenserve.errors import GreenserveError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
-
+from greenserve._typing import Any, Generic, TypeVar
 from greenserve.core.waiters import WaitQueue
 from greenserve.errors import EventError
 

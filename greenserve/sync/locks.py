@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import repeat
 from types import TracebackType
-from typing import TypeVar
 
 from greenlet import getcurrent, greenlet
 
 from greenserve._originals import monotonic, time_sleep
+from greenserve._typing import TypeVar
 from greenserve.core.waiters import NativeWaiter, Waiter, WaitQueue, new_waiter
 from greenserve.errors import HubError
 from greenserve.sync.semaphores import Semaphore, check_timeout

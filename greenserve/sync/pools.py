@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from greenserve._typing import Any, Generic, TypeVar
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.waiters import WaitQueue
 from greenserve.sync.events import Event

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from queue import Empty, Full
-from typing import Any, Generic, TypeVar
 
 from greenserve._originals import allocate_lock
+from greenserve._typing import Any, Generic, TypeVar
 from greenserve.core.waiters import WaitQueue
 from greenserve.sync.semaphores import Semaphore, Slots
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
 
+from greenserve._typing import Generic, TypeVar
 from greenserve.sync.semaphores import Slots
 
 __all__ = ["Pool", "Token", "TokenPool"]
