@@ -116,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
             Count(1),
             10_000,
             "Connections open at once; for more, those close that have been idle for longest, or they wait in the "
-            "backlog. Never above the limit of open files less 100.",
+            "backlog. Never above the limit of open files less 100, or half of it below 200.",
             group=_LIMITS,
             aliases=("worker_connections",),
             keyword_of="server",

@@ -46,7 +46,8 @@ __all__ = ["Server", "server"]
 
 log = logging.getLogger("greenserve.wsgi")
 
-# Files the process needs beside its connections: listeners, logs, the app's own.
+# Files the process needs beside its connections: listeners, logs, the app's own. A worker has a dozen before it serves,
+# and an app that asks another server has one for each request. Of a small limit half: at 64 that is 32 connections.
 _SPARE_FILES = 100
 
 # On a graceful stop a connection whose last answer left within this time may have a request on its way.
@@ -613,7 +614,7 @@ def _access_log(target: Logger | TextFile | None, log_format: str | Callable[[Re
 
 def _max_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _SPARE_FILES)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft - min(_SPARE_FILES, soft // 2)
 
 
 def _describe(listener: GreenSocket, scheme: str) -> str:

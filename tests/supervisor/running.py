@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,10 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 """
+
+# Says by a "100 Continue" that the request runs, and ends it when its body, of two bytes, has come.
+READING = APP.replace("    body =", "    environ['wsgi.input'].read()\n    body =")
+_REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
 
 
 class Lines:
@@ -168,6 +173,14 @@ def ask(port: int, path: str = "/") -> tuple[int, str]:
         return response.status, response.read().decode()
     finally:
         connection.close()
+
+
+def begin(port: int) -> socket.socket:
+    """Return a connection whose request runs in `READING`."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+    client.sendall(_REQUEST)
+    assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+    return client
 
 
 def wait_gone(pid: int) -> None:

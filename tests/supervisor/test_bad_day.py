@@ -7,13 +7,14 @@ import os
 import resource
 import signal
 import socket
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import environment
-from tests.supervisor.running import APP, Clients, running, wait_gone
+from tests.supervisor.running import APP, READING, Clients, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
 
@@ -124,20 +125,32 @@ def test_a_clock_that_is_set_back_ends_no_worker(tmp_path: Path) -> None:
         assert "not answered" not in master.err.text
 
 
-def test_with_a_limit_of_64_files_it_serves_all_the_same(tmp_path: Path) -> None:
+def test_with_a_limit_of_64_files_it_serves_requests_in_parallel(tmp_path: Path) -> None:
     limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
-    with running(tmp_path, "shop:app", "--workers", "2", preexec_fn=limit) as master:
-        idle = [socket.create_connection(("127.0.0.1", master.port)) for _ in range(4)]
-        try:
-            with Clients(master.port, 2) as clients:
-                clients.wait_for_answers(4)
-            assert clients.failures == []
-        finally:
-            for sock in idle:
-                sock.close()
-        before = master.send(signal.SIGHUP)
-        master.err.wait_for("the reload is done", after=before)
-        assert master.get("/x").endswith(" /x")
+    args = ("--workers", "1", "--metrics-bind", f"unix:{tmp_path}/metrics.sock")
+    # Each request has another file open, as for a database.
+    app = READING.replace("    environ['wsgi.input']", "    with open(os.devnull): environ['wsgi.input']")
+    with running(tmp_path, "shop:app", *args, app=app, preexec_fn=limit) as master, ExitStack() as connections:
+        # All of them run before the first one ends.
+        clients = [connections.enter_context(begin(master.port)) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"ab")
+        assert [client.recv(1000).endswith(b" /x") for client in clients] == [True] * 20
+
+
+def test_with_a_limit_of_64_files_connections_beyond_it_wait_and_a_reload_goes_well(tmp_path: Path) -> None:
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
+    with running(tmp_path, "shop:app", "--workers", "2", preexec_fn=limit) as master, ExitStack() as connections:
+        for _ in range(100):
+            connections.enter_context(socket.create_connection(("127.0.0.1", master.port)))
+        connections.close()
+        with Clients(master.port, 6) as clients:
+            clients.wait_for_answers(50)
+            before = master.send(signal.SIGHUP)
+            master.err.wait_for("the reload is done", after=before)
+            clients.wait_for_answers(50)
+        assert clients.failures == []
+        assert "accept failed" not in master.err.text
         assert master.stop() == 0
 
 

@@ -12,21 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
-from tests.supervisor.running import APP, DEADLINE, ask, running, wait_gone
+from tests.supervisor.running import APP, DEADLINE, READING, ask, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
-
-# Says when the request has begun, and ends when its body has come.
-READING = APP.replace("    body =", "    environ['wsgi.input'].read()\n    body =")
-REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-
-
-def begin(port: int) -> socket.socket:
-    """Return a connection whose request runs."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
-    client.sendall(REQUEST)
-    assert client.recv(100).startswith(b"HTTP/1.1 100 ")
-    return client
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
