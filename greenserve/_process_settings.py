@@ -33,7 +33,8 @@ PROCESS_SETTINGS = (
         Count(1, 1024),
         1,
         "How many processes serve. Where this is set, to 1 even, a master process starts them and replaces those that "
-        "end; otherwise one process does it all, unless another setting needs a master.",
+        "end; otherwise one process does it all, unless another setting needs a master, or it is process 1 of a "
+        "container.",
         group=_PROCESSES,
         flag="-w",
         variable="WEB_CONCURRENCY",

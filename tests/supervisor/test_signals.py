@@ -285,11 +285,12 @@ def app(environ, start_response):
 
 
 @pytest.mark.skipif(not _may_unshare(), reason="this needs a process name space of its own")
-def test_as_process_1_it_reaps_strangers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("args", [[], ["--workers", "1"]], ids=["without workers", "with workers"])
+def test_as_process_1_it_reaps_strangers(tmp_path: Path, args: list[str]) -> None:
     (tmp_path / "shop.py").write_text(ORPHAN)
     with subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "greenserve", "shop:app",
-         "--workers", "1", "--bind", "127.0.0.1:0"],
+         "--bind", "127.0.0.1:0", *args],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
@@ -304,7 +305,7 @@ def test_as_process_1_it_reaps_strangers(tmp_path: Path) -> None:
                         return answer.read().rpartition(b"\r\n")[2].decode()
 
             for _ in range(5):
-                states("/orphan")
+                assert states("/orphan"), "the application sees the end of its own child"
             while len(states("/")) > 2:  # the master, and the worker
                 assert process.poll() is None
         finally:
