@@ -32,6 +32,8 @@ __all__ = ["ALIASES", "SETTINGS", "TLS", "Setting"]
 
 _BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
 
+_FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded")
+
 _APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
 _DEADLINES, _PROXIES, _LOGGING = "Deadlines", "Behind a proxy", "Logging"
 TLS = "TLS"
@@ -263,12 +265,28 @@ SETTINGS: dict[str, Setting] = {
             "forwarded_allow_ips",
             Networks(),
             "",
-            "Proxies whose word counts: what their Forwarded or X-Forwarded-* fields say of client, scheme and host is "
-            "believed. Such fields from anybody else are dropped.",
+            "Proxies whose word counts: what they say in forwarded_fields, of client and scheme, is believed. "
+            "From anybody else, Forwarded and X-Forwarded-* fields are dropped.",
             group=_PROXIES,
             command_default="127.0.0.1,::1",
             keyword_of="server",
             variable="FORWARDED_ALLOW_IPS",
+        ),
+        Setting(
+            "forwarded_fields",
+            OrOff(
+                Several(
+                    "FIELDS",
+                    f"{', '.join(_FORWARDED_FIELDS[:-1])} and {_FORWARDED_FIELDS[-1]}, with commas between them",
+                    Choice("FIELD", *_FORWARDED_FIELDS).parse,
+                ),
+                "none",
+            ),
+            "x-forwarded-for,x-forwarded-proto",
+            "The fields of those proxies that are believed. Name no others than all of them set: what a proxy passes "
+            "on as it came, the client chooses.",
+            group=_PROXIES,
+            keyword_of="server",
         ),
         Setting(
             "proxy_protocol",

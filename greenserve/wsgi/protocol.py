@@ -30,7 +30,6 @@ from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.lasthead import LastHead
 from greenserve.wsgi.meter import BOUNDS, find_bucket
-from greenserve.wsgi.proxies import correct, find_origin
 from greenserve.wsgi.proxyprotocol import BadProxyHeader, read_header
 from greenserve.wsgi.response import Response
 
@@ -348,9 +347,8 @@ class HttpProtocol(Connection):
         if framing.length > server.max_body:
             raise server.too_large()
         environ = request_environ(line, fields, framing.host)
-        if fields.forwarded is not None and server.proxies.includes(self.address):
-            environ.update(fields.forwarded)
-            correct(environ, find_origin(fields.forwarded, server.proxies))
+        if fields.forwarded is not None:
+            server.proxies.correct(environ, fields.forwarded, self.address)
         self._keep_alive = framing.keep_alive and server.keep_alive > 0
         if server.is_1_0_only and fields.variables.get("HTTP_CONNECTION", "").lower() != "keep-alive":
             self._keep_alive = False

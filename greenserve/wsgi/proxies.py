@@ -1,7 +1,7 @@
 """What trusted proxies say of a request: who the client is, and by which scheme and host it asked. Pure.
 
-Takes the forwarded fields of one request and a list of trusted peers; knows no connection and no environ but the dict
-that it corrects.
+Takes the forwarded fields of one request and its peer; knows no connection and no environ but the dict that it
+corrects.
 
 Facts this rests on:
 
@@ -10,17 +10,18 @@ Facts this rests on:
 - Forwarded is a list of elements, each of pairs, with quoted strings (RFC 7239 section 4). An IPv6 address stands in
   brackets and quotes; ``unknown`` and names that begin with ``_`` hide an address (section 6).
 - X-Forwarded-* have no specification. Values may have a port, an IPv6 address has brackets only then.
+- A proxy passes on the fields that it does not know, as its client has sent them.
 
 What this means for us: the list is read from its right end, over the addresses that are trusted themselves. The first
-one that is not is the client. Where scheme and host are lists, the entry of the same proxy counts. What can't be read,
-and what two fields say differently, is refused: a client that can add the field which the proxy leaves alone could
-otherwise choose its own address.
+one that is not is the client. Where scheme and host are lists, the entry of the same proxy counts. Of a trusted proxy
+only those fields count that its owner has named as the ones that it sets. Of these, what can't be read, and what two
+say differently, is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from greenserve._kinds import Network, normal_address
@@ -28,7 +29,7 @@ from greenserve.errors import BadRequest
 from greenserve.http.memo import Memo
 from greenserve.http.target import is_authority
 
-__all__ = ["Origin", "Trust", "correct", "find_origin", "parse_forwarded"]
+__all__ = ["Origin", "Proxies", "Trust", "correct", "find_origin", "parse_forwarded"]
 
 
 class Trust:
@@ -108,6 +109,39 @@ _ESCAPED = re.compile(r"\\(.)")
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class Proxies:
+    """The proxies in front of a server.
+
+    Args:
+        trust: Who they are.
+        fields: The names of the fields that count. The others a proxy may pass on as the client has made them up: the
+            server does not go by them, and leaves it to the app whether it does.
+    """
+
+    __slots__ = ("_counting", "trust")
+
+    def __init__(self, trust: Trust, fields: Iterable[str]) -> None:
+        self.trust = trust
+        self._counting = frozenset("HTTP_" + name.upper().replace("-", "_") for name in fields)
+
+    def correct(self, environ: dict[str, Any], forwarded: Mapping[str, str], peer: Any) -> None:
+        """Put the forwarded fields of a request into ``environ``, and what they say, if its peer is a proxy.
+
+        Args:
+            environ: The request's, without them.
+            forwarded: The variables of its forwarded fields.
+            peer: Who has sent it, as `Trust.includes` takes it.
+
+        Raises:
+            BadRequest: A field that counts is malformed, or Forwarded says something else than X-Forwarded-*.
+        """
+        if self.trust.includes(peer):
+            environ.update(forwarded)
+            counting = {name: value for name, value in forwarded.items() if name in self._counting}
+            if counting:
+                correct(environ, find_origin(counting, self.trust))
 
 
 def find_origin(forwarded: Mapping[str, str], trust: Trust) -> Origin:

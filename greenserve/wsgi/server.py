@@ -33,7 +33,7 @@ from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.hooks import DisconnectWatch
 from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.protocol import HttpProtocol
-from greenserve.wsgi.proxies import Trust
+from greenserve.wsgi.proxies import Proxies, Trust
 from greenserve.wsgi.response import Response
 from greenserve.wsgi.run import WSGIApp
 
@@ -125,7 +125,7 @@ class Server:
             max_field=values["limit_request_field_size"],
             max_head=values["limit_request_head"],
         )
-        self.proxies = Trust(values["forwarded_allow_ips"])
+        self.proxies = Proxies(Trust(values["forwarded_allow_ips"]), values["forwarded_fields"] or ())
         self.proxy_protocol: str | None = None if values["proxy_protocol"] == "off" else values["proxy_protocol"]
         self.proxy_senders = Trust(values["proxy_allow_from"])
         self.debug = debug

@@ -152,7 +152,7 @@ def test_zero_is_no_limit() -> None:
 )
 def test_the_proxies_that_are_believed_are_those_of_gunicorn(allowed: str, peer: object, expected: bool) -> None:
     server = Server([], show, **gunicorn._keywords(configured(forwarded_allow_ips=allowed)))
-    assert server.proxies.includes(peer) is expected
+    assert server.proxies.trust.includes(peer) is expected
 
 
 def test_the_certificate_is_that_of_gunicorn_and_its_hook_sees_it(tmp_path: Path) -> None:

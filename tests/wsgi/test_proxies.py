@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.errors import BadRequest
-from greenserve.wsgi.proxies import Origin, Trust, correct, find_origin, parse_forwarded
+import greenserve
+from greenserve.errors import BadRequest, SettingError
+from greenserve.wsgi import Server
+from greenserve.wsgi.proxies import Origin, Proxies, Trust, correct, find_origin, parse_forwarded
 from tests.wsgi.raw import get, running
 
 LOCAL = Trust("127.0.0.1,10.0.0.0/8,2001:db8::/32")
@@ -192,6 +194,53 @@ def test_a_client_cannot_add_the_field_that_the_proxy_leaves_alone():
     assert agreeing == Origin("203.0.113.9", "5", "http", "a.example")
 
 
+ALL = {
+    "HTTP_X_FORWARDED_FOR": "203.0.113.9",
+    "HTTP_X_FORWARDED_PROTO": "https",
+    "HTTP_X_FORWARDED_HOST": "shop.example",
+    "HTTP_X_FORWARDED_PORT": "8443",
+}
+INNER = {
+    "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "4", "SERVER_NAME": "10.0.0.5", "SERVER_PORT": "8000",
+    "HTTP_HOST": "inner", "wsgi.url_scheme": "http",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "changed"),
+    [
+        ([], {}),
+        (["x-forwarded-for"], {"REMOTE_ADDR": "203.0.113.9", "REMOTE_PORT": ""}),
+        (["x-forwarded-proto"], {"wsgi.url_scheme": "https", "HTTPS": "on"}),
+        (
+            ["x-forwarded-host"],
+            {"HTTP_HOST": "shop.example", "SERVER_NAME": "shop.example", "SERVER_PORT": "80"},
+        ),
+        (["x-forwarded-port"], {"HTTP_HOST": "inner:8443", "SERVER_PORT": "8443"}),
+        (["forwarded"], {"REMOTE_ADDR": "198.51.100.7", "REMOTE_PORT": "", "HTTP_HOST": "other.example",
+                         "SERVER_NAME": "other.example", "SERVER_PORT": "80"}),
+    ],
+)  # fmt: skip
+def test_a_field_that_was_not_named_changes_nothing_and_stays_for_the_app(names, changed):
+    forwarded = {**ALL, "HTTP_FORWARDED": "for=198.51.100.7;host=other.example", "HTTP_X_FORWARDED_PREFIX": "/shop"}
+    environ = INNER.copy()
+    Proxies(LOCAL, names).correct(environ, forwarded, ("127.0.0.1", 4))
+    assert environ == {**INNER, **forwarded, **changed}
+
+
+def test_what_was_not_named_may_be_nonsense():
+    forwarded = {**ALL, "HTTP_X_FORWARDED_HOST": "a b", "HTTP_FORWARDED": "for", "HTTP_X_FORWARDED_PORT": "x"}
+    environ = INNER.copy()
+    Proxies(LOCAL, ["x-forwarded-for"]).correct(environ, forwarded, ("127.0.0.1", 4))
+    assert (environ["REMOTE_ADDR"], environ["HTTP_HOST"]) == ("203.0.113.9", "inner")
+
+
+def test_who_is_no_proxy_is_not_heard_whatever_was_named():
+    environ = INNER.copy()
+    Proxies(LOCAL, ["x-forwarded-for", "x-forwarded-host"]).correct(environ, ALL, ("203.0.113.1", 4))
+    assert environ == INNER
+
+
 ADDRESSES = st.ip_addresses().map(str)
 NAMES = st.sampled_from(["HTTP_FORWARDED", *(f"HTTP_X_FORWARDED_{name}" for name in ("FOR", "PROTO", "HOST", "PORT"))])
 PIECES = st.sampled_from([" ", *r'for= proto= host= " \ ; , [ ] : 1.2.3.4 10.0.0.1 ::1 https _x 80'.split(" ")])
@@ -283,8 +332,33 @@ def tell(environ, start_response):
     return ["\n".join(what).encode()]
 
 
+EVERY_FIELD = "x-forwarded-for, X-Forwarded-Proto, x-forwarded-host, x-forwarded-port, forwarded"
+
+
+@pytest.mark.parametrize("named", [None, "X-Forwarded-For,x-forwarded-proto", ["x-forwarded-proto", "x-forwarded-for"]])
+def test_a_client_cannot_choose_the_host_through_a_proxy_that_sets_client_and_scheme(named):
+    settings = {} if named is None else {"forwarded_fields": named}
+    with running(tell, forwarded_allow_ips="127.0.0.1", **settings) as run:
+        for forged in ("X-Forwarded-Host: evil.example", "Forwarded: host=evil.example", "X-Forwarded-Port: 81"):
+            answer = run.ask(get("/", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", forged))
+            assert answer.body.decode().split("\n")[:3] == ["203.0.113.9", "https", "test"]
+
+
+def test_none_of_the_fields_may_count():
+    with running(tell, forwarded_allow_ips="127.0.0.1", forwarded_fields="none") as run:
+        lines = run.ask(get("/", *FIELDS)).body.decode().split("\n")
+    assert lines[:3] == ["127.0.0.1", "http", "test"]
+    assert len(lines) == 3 + len(FIELDS)  # the app may have a middleware for them
+
+
+@pytest.mark.parametrize("named", ["x-forwarded-prefix", "host", "", "x-forwarded-for,", ["x-real-ip"], 3])
+def test_a_field_of_which_the_server_knows_nothing_can_not_be_named(named):
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(SettingError, match="forwarded_fields"):
+        Server(sock, tell, forwarded_fields=named)
+
+
 def test_a_trusted_peer_is_believed_request_by_request():
-    with running(tell, forwarded_allow_ips="127.0.0.1") as run:
+    with running(tell, forwarded_allow_ips="127.0.0.1", forwarded_fields=EVERY_FIELD) as run:
         client = run.connect()
         for _ in range(3):  # the third time the head is remembered
             lines = client.ask(get("/", *FIELDS)).body.decode().split("\n")
