@@ -102,7 +102,7 @@ def _run(argv: Sequence[str]) -> int:
     for line in [*misspelt_variables(os.environ), *(file.warnings if file else ())]:
         log.warning("%s", line)
     _raise_file_limit()
-    watch = Watch(config, logs, start.lives_with_old_master)
+    watch = Watch(config, logs, start.lives_with_old_master, start.figures)
     site = Site(
         config,
         hooks,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from greenserve._originals import monotonic
@@ -53,19 +54,29 @@ class Watch:
         config: The settings. A reload changes nothing here.
         logs: Whose dropped lines are counted.
         lives_with_old_master: Whether another master may still have the addresses, and will give them up.
+        figures: The fd of that one's figures, to be gone on with, or None. It is ours.
 
     Raises:
         SettingError: ``admin_bind`` is an address that others can reach, and nobody said that they may.
     """
 
-    def __init__(self, config: Config, logs: Logs, lives_with_old_master: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        logs: Logs,
+        lives_with_old_master: Callable[[], bool] = lambda: False,
+        figures: int | None = None,
+    ) -> None:
         self._config = config
         self._logs = logs
         self._lives_with_old_master = lives_with_old_master
         if config.admin_bind is not None and not config.admin_public:
             _refuse_strangers(config)
-        self.is_wanted = any((config.metrics_bind, config.admin_bind, config.statsd_host))
-        self._board = Board() if self.is_wanted else None
+        self._board: Board | None = None
+        if config.metrics_bind or config.admin_bind or config.statsd_host:
+            self._board = _make_board(figures)
+        elif figures is not None:
+            os.close(figures)
         self._servers: list[Server] = []
         self._listeners: list[Listener] = []
         self._statsd: Statsd | None = None
@@ -76,7 +87,7 @@ class Watch:
         """Watch a server in this process, which serves without a master."""
         spawn(_watch_backlog, lambda: [listener.fileno() for listener in server.listeners])
         if self._board is not None:
-            self._serve(self._board, dict)
+            self._serve(self._board)
             self._observe(self._board, server)
             spawn(self._look, self._board, None)
 
@@ -89,7 +100,9 @@ class Watch:
         # Here, where no application blocks.
         spawn(_watch_backlog, fds)
         if self._board is not None:
-            self._serve(self._board, lambda: master.deaths)
+            master.figures = self._board.fd
+            master.on_end.append(self._board.note_end)
+            self._serve(self._board)
             master.in_worker.append(self._leave_behind)
             spawn(self._look, self._board, master)
 
@@ -116,13 +129,13 @@ class Watch:
 
     # In the process that listens ------------------------------------------------------------------------------------
 
-    def _serve(self, board: Board, ended: Callable[[], Mapping[str, int]]) -> None:
+    def _serve(self, board: Board) -> None:
         config = self._config
         if config.statsd_host is not None:
             self._statsd = self._make_statsd()
-        self._history = History(board, ended, config.wsgi_app or "the demo")
+        self._history = History(board, board.ended, config.wsgi_app or "the demo")
         if config.metrics_bind is not None:
-            app: WSGIApp = MetricsApp(board, ended)
+            app: WSGIApp = MetricsApp(board, board.ended)
             self._listen("metrics_bind", app, "figures are at %smetrics")
         if config.admin_bind is not None:
             app = AdminApp(self._history, config.admin_public)
@@ -188,6 +201,16 @@ class Watch:
             for protocol in list(server.connections):
                 protocol.conn.close()
         self._servers.clear()
+
+
+def _make_board(figures: int | None) -> Board:
+    if figures is None:
+        return Board()
+    board = Board.adopt(figures)
+    if board is None:
+        log.info("the figures begin anew: the version before this one had others")
+        return Board()
+    return board
 
 
 def _watch_backlog(fds: Callable[[], Iterable[int]]) -> None:

@@ -2,15 +2,16 @@
 
 A board is made before the fork, by whoever starts the workers. Each worker writes into a slot of its own, about once a
 second and as a whole; any process reads, at any time. What was counted stays when a worker ends: the next one that
-gets its slot goes on from there, so that no total ever goes back.
+gets its slot goes on from there, so that no total ever goes back. It has an fd, by which the master of an upgrade takes
+it over: both masters' workers write to it then, each into slots of their own.
 
-Facts this rests on: an anonymous shared mapping is the same memory in all processes that were forked after it was made,
-and no page of it is there before somebody writes to it. Aligned 8 bytes are written at once, so that a reader sees
-either the old number or the new one.
+Facts this rests on: a shared mapping of a file is the same memory in all processes that have it, and no page of it is
+there before somebody writes to it; a file of memfd_create(2) is on no disk. Aligned 8 bytes are written at once, so
+that a reader sees either the old number or the new one.
 
 What this means for us: a writer makes the slot's version odd, writes, and makes it even again; a reader that finds an
 odd one, or another one afterwards, reads once more. Nobody waits for anybody, and a worker that is killed in the middle
-leaves a slot that is still readable.
+leaves a slot that is still readable. Only who takes a slot, or notes a worker's end, locks the file for that moment.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from greenserve._originals import monotonic, os_close, wall_time
@@ -34,6 +36,7 @@ __all__ = ["COUNTERS", "GAUGES", "Board", "Figures", "Slot", "State"]
 # What holds at one moment. Forgotten when the worker ends.
 GAUGES = (
     "pid",
+    "master",  # the process that looks after it
     "state",  # a State
     "started",  # in wall-clock seconds
     "published",  # in monotonic seconds, which all processes of a system share
@@ -70,6 +73,12 @@ _COUNTED = len(COUNTERS) + _STATUSES + _BUCKETS
 _NUMBERS = 2 + len(GAUGES) + _COUNTED  # before them the version, and the report's length in bytes
 _REPORT_BYTES = 24576
 _SLOT_BYTES = -(-(_NUMBERS * 8 + _REPORT_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+# Before the slots: what they are like, so that another version of this module does not take them for its own, and then
+# how the workers have ended, in JSON behind its length.
+_LAYOUT = json.dumps([_SLOT_BYTES, GAUGES, COUNTERS, BOUNDS]).encode()
+_ENDED_AT = -(-len(_LAYOUT) // 8) * 8
+_HEAD_BYTES = mmap.PAGESIZE
 
 _TRIES = 100
 
@@ -119,7 +128,8 @@ class Slot:
 
     def __init__(self, memory: memoryview, index: int) -> None:
         self.index = index
-        mine = memory[index * _SLOT_BYTES : (index + 1) * _SLOT_BYTES]
+        start = _HEAD_BYTES + index * _SLOT_BYTES
+        mine = memory[start : start + _SLOT_BYTES]
         self._numbers = mine[: _NUMBERS * 8].cast("d")
         self._bytes = mine[_NUMBERS * 8 :]
 
@@ -170,32 +180,66 @@ def _figures(numbers: list[float], report: bytes) -> Figures:
 
 
 class Board:
-    """The slots of all workers. Made before they are forked."""
+    """The slots of all workers. Made before they are forked.
+
+    Attributes:
+        fd: The file that it is in. Whoever has it can `adopt` the board.
+    """
 
     def __init__(self, slots: int = 256) -> None:
-        self._memory = mmap.mmap(-1, slots * _SLOT_BYTES)
-        view = memoryview(self._memory)
-        # Two processes that look for a free slot at the same time must not find the same one.
-        self._lock, path = tempfile.mkstemp(prefix="greenserve-")
-        os.unlink(path)
-        weakref.finalize(self, os_close, self._lock)
-        self._slots = [Slot(view, index) for index in range(slots)]
+        fd = _make_file()
+        os.ftruncate(fd, _HEAD_BYTES + slots * _SLOT_BYTES)
+        self._map(fd)
+        self._memory[: len(_LAYOUT)] = _LAYOUT
+
+    @classmethod
+    def adopt(cls, fd: int) -> Board | None:
+        """Take over the board of another process; the fd is ours from now on.
+
+        None if there is no board, or one with other figures, as another version of this module makes it.
+        """
+        try:
+            os.set_inheritable(fd, False)
+            found = os.pread(fd, len(_LAYOUT), 0)
+        except OSError:
+            return None
+        if found != _LAYOUT:
+            os.close(fd)
+            return None
+        board = cls.__new__(cls)
+        board._map(fd)
+        return board
+
+    def _map(self, fd: int) -> None:
+        self.fd = fd
+        weakref.finalize(self, os_close, fd)
+        self._memory = memoryview(mmap.mmap(fd, 0))
+        self._ended_length = self._memory[_ENDED_AT : _ENDED_AT + 8].cast("q")
+        self._ended = self._memory[_ENDED_AT + 8 : _HEAD_BYTES]
+        count = (len(self._memory) - _HEAD_BYTES) // _SLOT_BYTES
+        self._slots = [Slot(self._memory, index) for index in range(count)]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def claim(self) -> Slot | None:
         """Take a free slot for this process, or None if there is none. In any process."""
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
+        with self._locked():  # two processes that look at the same time must not find the same one
             for slot in self._slots:
                 if slot.is_free():
                     figures = slot.read()
                     figures.gauges["pid"] = float(os.getpid())
+                    figures.gauges["master"] = float(os.getppid())
                     figures.gauges["state"] = float(State.STARTING)
                     figures.gauges["started"] = wall_time()
                     figures.gauges["published"] = monotonic()
                     slot.write(figures)
                     return slot
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
         return None
 
     def release(self, slot: Slot) -> None:
@@ -206,11 +250,56 @@ class Board:
         slot.write(figures)
 
     def release_all_but(self, pids: Container[int]) -> None:
-        """Free the slots of the workers that are not among ``pids``: they were killed and could not do it."""
+        """Free the slots of workers that were killed and could not do it.
+
+        In a master: of its own workers ``pids`` are those that there are. Those of another one are gone when the system
+        knows no such process.
+        """
+        me = os.getpid()
         for slot in self._slots:
-            if slot.is_used() and not slot.is_free() and int(slot.read().gauges["pid"]) not in pids:
-                self.release(slot)
+            if slot.is_used() and not slot.is_free():
+                gauges = slot.read().gauges
+                pid = int(gauges["pid"])
+                if pid not in pids and (int(gauges["master"]) == me or not _runs(pid)):
+                    self.release(slot)
+
+    def note_end(self, why: str) -> None:
+        """Count the end of a worker. In any master."""
+        with self._locked():
+            ended = self._read_ended()
+            ended[why] = ended.get(why, 0) + 1
+            text = json.dumps(ended).encode()
+            if len(text) <= len(self._ended):
+                self._ended[: len(text)] = text
+                self._ended_length[0] = len(text)
+
+    def ended(self) -> dict[str, int]:
+        """How many workers have ended, by why."""
+        with self._locked():
+            return self._read_ended()
+
+    def _read_ended(self) -> dict[str, int]:
+        ended: dict[str, int] = json.loads(bytes(self._ended[: self._ended_length[0]]) or b"{}")
+        return ended
 
     def read(self) -> dict[int, Figures]:
         """The figures of all slots that were ever used, by their index. Those without a worker have state FREE."""
         return {slot.index: slot.read() for slot in self._slots if slot.is_used()}
+
+
+def _make_file() -> int:
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("greenserve-figures")
+    fd, path = tempfile.mkstemp(prefix="greenserve-")
+    os.unlink(path)
+    return fd
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it has become another user
+        pass
+    return True

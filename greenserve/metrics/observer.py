@@ -150,6 +150,7 @@ class Observer:
                 running.append((protocol, thread))
         figures.gauges.update(
             pid=os.getpid(),
+            master=base.gauges["master"],
             state=State.STOPPING if server.stopping else State.READY,
             started=self._started,
             published=now,

@@ -50,12 +50,10 @@ class Deaths:
     """The ends of one master's workers.
 
     Attributes:
-        counts: How many there were, by why: ``died``, ``blocked``, ``killed for memory``, what retired them, …
         error: Why no worker could start, once that is known.
     """
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
         self.error: str | None = None
         self._has_served = False
         self._held: list[str] = []  # what is told once a worker has served
@@ -87,8 +85,10 @@ class Deaths:
         """Fill all places at once: there may be a better application."""
         self._failures.clear()
 
-    def note(self, worker: Worker, status: int, now: float, has_others: bool) -> None:
-        """Note that a worker has ended.
+    def note(self, worker: Worker, status: int, now: float, has_others: bool) -> str:
+        """Note that a worker has ended, and return why.
+
+        That is one of a few, to be counted by: ``died``, ``blocked``, ``killed for memory``, what retired it, …
 
         Args:
             status: What it ended with, as ``waitpid`` tells it.
@@ -98,9 +98,8 @@ class Deaths:
             # What stands behind a colon is different each time.
             why = (worker.retiring or "stopped").partition(":")[0]
             log.info("%s %s", worker, "is gone" if status == 0 else describe_exit(status))
-        else:
-            why = self._note_sudden(worker, status, now, has_others)
-        self.counts[why] = self.counts.get(why, 0) + 1
+            return why
+        return self._note_sudden(worker, status, now, has_others)
 
     def _note_sudden(self, worker: Worker, status: int, now: float, has_others: bool) -> str:
         is_boot = worker.state is State.BOOTING

@@ -13,11 +13,12 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 from greenserve import monkey
+from greenserve._bus.place import remove_folder
 from greenserve._kinds import InheritedFd
 from greenserve._originals import monotonic, os_waitpid, set_signal_handler
 from greenserve.binds import BindError
@@ -91,7 +92,10 @@ class Master:
         log: Where hooks may log, under gunicorn's name.
         shares: How many connections each worker has.
         exchange: Where workers hand each other connections, if they do.
+        bus: The folder for the workers' message bus, which is there once one of them uses it.
         in_worker: Called in each worker right after the fork, to close what is the master's.
+        on_end: Called with why a worker has ended, in a word or two: ``died``, ``blocked``, what retired it, …
+        figures: The fd of the figures that the next master takes over, or None.
     """
 
     def __init__(self, site: Site, start: Start) -> None:
@@ -101,9 +105,12 @@ class Master:
         self.generation = 0
         self.pid = os.getpid()
         self.log = log
-        self.in_worker: list[Any] = []
+        self.in_worker: list[Callable[[], object]] = []
+        self.on_end: list[Callable[[str], object]] = []
+        self.figures: int | None = None
         self.app: WSGIApp | None = None
         self.exchange: Exchange | None = None
+        self.bus = start.bus
         self.shares = Shares()
         self._age = 0
         self._wake = WaitQueue()
@@ -129,11 +136,6 @@ class Master:
         """The listening sockets."""
         assert self._opened is not None, "the master has not been set up"
         return self._opened
-
-    @property
-    def deaths(self) -> dict[str, int]:
-        """How many workers have ended, by why: ``died``, ``blocked``, ``killed for memory``, what retired them, …"""
-        return self._deaths.counts
 
     @property
     def num_workers(self) -> int:
@@ -201,6 +203,8 @@ class Master:
             self.listeners.close(unlink=not self._has_other_master())
         if self.exchange is not None:
             self.exchange.close()
+        if not self._has_other_master():
+            remove_folder(self.bus)
         if self._pidfile is not None:
             self._pidfile.remove()
         self.site.hooks.call_safely("on_exit", self)
@@ -360,7 +364,7 @@ class Master:
                 for number in _SIGNALS:
                     set_signal_handler(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                self._start.execute(sockets)
+                self._start.execute(sockets, self.figures)
             os._exit(status)
         self._new_master = pid
         log.info("started a new master, process %d; TERM to this one leaves the service to it", pid)
@@ -491,7 +495,9 @@ class Master:
         now = monotonic()
         if not any(other.number == worker.number for other in self.workers.values()):
             self.shares.withdraw(worker.number)
-        self._deaths.note(worker, status, now, has_others=bool(self.workers))
+        why = self._deaths.note(worker, status, now, has_others=bool(self.workers))
+        for function in self.on_end:
+            function(why)
         if self._deaths.error is not None and not self._stopping:
             self.stop()
         worker.forget()

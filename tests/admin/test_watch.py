@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from tests.admin.watching import ask, read_events, wait_until
 from tests.cli.running import LIFETIME, ROOT, Command, environment
 from tests.docs.running import reserve_port
+from tests.supervisor.running import wait_gone
 
 START = Callable[..., Command]
 
@@ -52,10 +54,17 @@ def start(tmp_path: Path) -> Iterator[START]:
     yield start
     for command in commands:
         command.close()
+    for file in tmp_path.glob("pid*"):  # of a master that an upgrade has started
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 def requests(state: dict[str, Any]) -> int:
     return int(state["totals"]["requests"])
+
+
+def ready(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [worker for worker in state["workers"] if worker["state"] == "ready"]
 
 
 def test_one_process_is_watched_by_itself(start: START) -> None:
@@ -137,6 +146,39 @@ def test_what_a_stopped_worker_counted_last_is_not_lost(start: START) -> None:
         return len(pids) == 1 and pids != [before["workers"][0]["pid"]]
 
     assert requests(wait_until(admin, is_replaced)) == 5
+
+
+def test_figures_go_on_over_an_upgrade(start: START, tmp_path: Path) -> None:
+    metrics, admin = reserve_port(), reserve_port()
+    binds = ("--metrics-bind", f"127.0.0.1:{metrics}", "--admin-bind", f"127.0.0.1:{admin}")
+    command = start("--workers", "1", "--pidfile", "pid", *binds)
+    for _ in range(5):
+        command.get()
+    (killed,) = wait_until(admin, lambda state: requests(state) == 5)["workers"]
+    os.kill(killed["pid"], signal.SIGKILL)
+    wait_until(admin, lambda state: state["ended"] == {"killed": 1} and len(ready(state)) == 1)
+    command.process.send_signal(signal.SIGUSR2)
+    # While both masters live the old one shows the workers of both.
+    both = ready(wait_until(admin, lambda state: len(ready(state)) == 2))
+    assert both[0]["pid"] != both[1]["pid"]
+    new = int((tmp_path / "pid.2").read_text())
+    command.get()
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(LIFETIME) == 0
+    with socket.socket() as busy:
+        # The new master has the addresses about a second after the old one has gone.
+        while busy.connect_ex(("127.0.0.1", admin)):
+            os.kill(new, 0)
+    after = wait_until(admin, lambda state: requests(state) == 6 and len(ready(state)) == 1)
+    assert ready(after)[0]["pid"] in {both[0]["pid"], both[1]["pid"]}
+    assert after["ended"] == {"killed": 1, "stopped": 1}
+    command.get()
+    wait_until(admin, lambda state: requests(state) == 7)
+    text = ask(metrics, "/metrics")[1]
+    assert 'greenserve_requests_total{status="200"} 7\n' in text
+    assert 'greenserve_worker_restarts_total{reason="killed"} 1\n' in text
+    os.kill(new, signal.SIGTERM)
+    wait_gone(new)
 
 
 def test_who_looks_does_not_outlive_the_master_in_a_worker(start: START) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
 import threading
+
+import pytest
 
 from greenserve.metrics.board import COUNTERS, GAUGES, Board, Figures, Slot, State
 
@@ -125,3 +129,100 @@ def test_a_report_that_is_too_long_is_left_out() -> None:
     slot.write(long)
     assert board.read()[0].report == {}
     assert board.read()[0].counters["requests"] == 1.0
+
+
+def test_another_process_takes_a_board_over_by_its_file_and_goes_on_with_it() -> None:
+    board = Board(slots=2)
+    slot = claim(board)
+    slot.write(figures(7.0))
+    board.note_end("died")
+    other = Board.adopt(os.dup(board.fd))
+    assert other is not None
+    assert other.read()[slot.index].counters["requests"] == 7.0
+    theirs = claim(other)
+    assert theirs.index != slot.index
+    theirs.write(figures(2.0))
+    other.note_end("died")
+    other.note_end("max_requests")
+    assert board.read()[theirs.index].counters["requests"] == 2.0
+    assert board.ended() == {"died": 2, "max_requests": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"\0" * 100_000], ids=["empty", "other figures", "zeros"])
+def test_a_file_that_is_no_board_or_one_with_other_figures_is_not_taken_over(content: bytes) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        assert Board.adopt(os.dup(file.fileno())) is None
+
+
+def test_an_fd_that_is_not_open_is_no_board() -> None:
+    fd = os.dup(0)
+    os.close(fd)
+    assert Board.adopt(fd) is None
+
+
+def test_ends_beyond_what_there_is_room_for_are_left_out() -> None:
+    board = Board(slots=1)
+    board.note_end("died")
+    board.note_end("x" * 10_000)
+    assert board.ended() == {"died": 1}
+
+
+def test_ends_that_several_masters_note_at_once_are_all_counted() -> None:
+    board = Board(slots=1)
+    masters = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            for _ in range(200):
+                board.note_end("died")
+            os._exit(0)
+        masters.append(pid)
+    for pid in masters:
+        os.waitpid(pid, 0)
+    assert board.ended() == {"died": 600}
+
+
+def in_child(board: Board) -> int:
+    """Return a process that has a slot, and lives until it is killed."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        claim(board)
+        os.write(theirs, b"1")
+        signal.pause()
+        os._exit(0)
+    os.close(theirs)
+    assert os.read(ours, 1) == b"1"
+    os.close(ours)
+    return pid
+
+
+def end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_a_master_frees_the_slots_of_its_own_workers_that_are_gone_and_leaves_the_others() -> None:
+    board = Board(slots=2)
+    stays, goes = in_child(board), in_child(board)
+    try:
+        end(goes)
+        board.release_all_but({stays})
+        assert sorted(int(read.gauges["pid"]) for read in board.read().values()) == [0, stays]
+    finally:
+        end(stays)
+
+
+def test_a_worker_of_another_master_keeps_its_slot_until_it_is_gone() -> None:
+    board = Board(slots=1)
+    worker = in_child(board)
+    (read,) = board.read().values()
+    read.gauges["master"] = 1.0
+    Slot(board._memory, 0).write(read)
+    board.release_all_but(set())
+    assert int(board.read()[0].gauges["pid"]) == worker
+    end(worker)
+    board.release_all_but(set())
+    assert board.read()[0].state is State.FREE
