@@ -88,8 +88,8 @@ def _run(argv: Sequence[str]) -> int:
     check_settings(config)
     hooks = Hooks(file.functions if file else {})
     start = Start()
-    # In a container process 1 is left all that lost their parents, and has to reap them. Who runs the application can't:
-    # whoever waits for any child takes the end of the application's own away from it.
+    # In a container process 1 is left all that lost their parents, and has to reap them. Who runs the application
+    # can't: whoever waits for any child takes the end of the application's own away from it.
     has_master = (needs_master(config, hooks) or os.getpid() == 1) and not is_check
     if config.patch and not has_master:
         # Before the application and anything that it imports: an application that blocks the hub is the worst surprise.
