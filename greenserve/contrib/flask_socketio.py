@@ -8,6 +8,7 @@ import flask_socketio
 from werkzeug._reloader import run_with_reloader
 from werkzeug.debug import DebuggedApplication
 
+from greenserve.contrib._sessions import look_after
 from greenserve.contrib.socketio import MODE, register
 from greenserve.net.listeners import listen
 from greenserve.wsgi.server import Server
@@ -30,6 +31,7 @@ class SocketIO(flask_socketio.SocketIO):
         register()
         keywords["async_mode"] = keywords.get("async_mode") or self.server_options.get("async_mode") or MODE
         super().init_app(app, **keywords)
+        look_after(self.server.eio)
 
     def run(self, app: Any, host: str | None = None, port: int | None = None, **keywords: Any) -> None:
         """Serve ``app`` until `stop`. May switch.

@@ -1,6 +1,7 @@
 """python-socketio on green threads, unpatched: ``greenserve.contrib.socketio.Server``, or ``async_mode="greenserve"``.
 
-The driver that python-engineio asks for: threads, queues, events, and WebSockets. Knows nothing of what is said.
+The driver that python-engineio asks for: threads, queues, events, and WebSockets; and `LocalManager`, by which the
+workers of one machine hear of each other. Knows nothing of what is said.
 
 Facts this rests on (python-engineio 4.8 to 4.15):
 
@@ -15,23 +16,29 @@ it changes nothing for who chooses none. WebSockets come with no pings of their 
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from queue import Empty
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import socketio
 from engineio.base_server import BaseServer
 
 from greenserve import extras
+from greenserve._bus.bus import Bus, Sender
+from greenserve._bus.place import current_place
+from greenserve.contrib._sessions import look_after
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.waiters import WaitQueue, sleep
+from greenserve.sync.locks import Lock
 from greenserve.sync.queues import Queue
 from greenserve.websocket import WebSocketWSGI
 
-__all__ = ["MODE", "Event", "Server", "Thread", "WebSocketTransport", "register"]
+__all__ = ["MODE", "Event", "LocalManager", "Server", "Thread", "WebSocketTransport", "register"]
 
 MODE = "greenserve"
 
@@ -133,3 +140,78 @@ class Server(socketio.Server):
         register()
         keywords["async_mode"] = keywords.get("async_mode") or MODE
         super().__init__(*args, **keywords)
+        look_after(self.eio)
+
+
+class LocalManager(socketio.PubSubManager):
+    """A client manager for the workers of one machine, with nothing to install: rooms and broadcasts reach all of them.
+
+    It goes with python-socketio's own `Server` as well, in any mode that waits in our hub.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        channel: str = "socketio",
+        write_only: bool = False,
+        **keywords: Any,
+    ) -> None:
+        """Meet the others, once there is something to say or somebody to hear it.
+
+        Args:
+            path: A folder for Unix sockets, the same in all programs that are to hear each other. It is made, for our
+                user alone, if it is not there. By default the workers of one ``greenserve`` meet, and nobody else.
+            channel: Only those that have the same hear each other.
+            write_only: This program serves no clients.
+            keywords: Those of ``socketio.PubSubManager``.
+
+        Raises:
+            ValueError: It is ``write_only`` and has no ``path``.
+        """
+        super().__init__(channel=channel, write_only=write_only, **keywords)
+        if write_only and path is None:
+            raise ValueError(
+                'LocalManager(write_only=True) needs the path of the others: LocalManager("/run/chat", ...)'
+            )
+        self._path = None if path is None else os.fspath(path)
+        self._sender = Sender(self._path, channel) if write_only and self._path is not None else None
+        self._lock = Lock()
+        self._pid = 0  # of the process that has the bus: this object may have been made before the fork
+        self._bus: Bus | None = None
+
+    def set_server(self, server: socketio.Server) -> None:
+        """Called by the server that this is for."""
+        super().set_server(server)
+        look_after(server.eio)
+
+    def initialize(self) -> None:
+        """Called by the server before its first client. It may come after the first message.
+
+        Raises:
+            OSError: There can't be a bus at ``path``.
+        """
+        self._join()
+
+    def _join(self) -> Bus | None:
+        with self._lock:
+            pid = os.getpid()
+            if self._pid != pid and not self.write_only:
+                place = current_place()
+                folder = place.folder if self._path is None and place is not None else self._path
+                self.host_id = uuid4().hex
+                self._bus = None if folder is None else Bus(folder, self.channel)
+                self._pid = pid
+                if self._bus is not None:
+                    super().initialize()  # which runs `_listen`
+            return self._bus
+
+    def _publish(self, data: dict[str, Any]) -> None:
+        publisher = self._sender or self._join()
+        if publisher is not None:  # else this process is alone
+            publisher.publish(self.json.dumps(data).encode())
+
+    def _listen(self) -> Iterator[bytes]:
+        assert self._bus is not None
+        return self._bus.messages()

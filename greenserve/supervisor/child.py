@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from greenserve import monkey
+from greenserve._bus.place import Place, take_place
 from greenserve._originals import monotonic, set_signal_handler
 from greenserve.apps import AppError
 from greenserve.config import Config
@@ -145,6 +146,7 @@ class WorkerProcess:
         config, site = self.cfg, self._site
         site.hooks.call("post_fork", master := self.master, self)
         Owner(config).become()
+        take_place(Place(self.number, master.bus))
         set_title(config, f"worker {self.number + 1}")
         if config.patch:
             monkey.patch_all()

@@ -1,4 +1,7 @@
-"""Sticky sessions by a cookie: each request is served by the worker that the client's first one came to.
+"""Sticky sessions by a number: each request is served by the worker that the client's first one came to.
+
+The number of the place is in a cookie of ours, and in the ids of Socket.IO's sessions, which clients send without a
+cookie too: `greenserve.contrib` puts it there. A session's goes first, since only its owner knows it.
 
 A proxy sends requests of many clients over one connection, so this is decided for each request, when its head has been
 read. If another worker is its owner, that gets the connection (SCM_RIGHTS, unix(7)) and the bytes that were read from
@@ -8,8 +11,8 @@ a fraction of a millisecond; a client with a connection of its own pays that onc
 The master holds the socket of each place, so that what is on its way to a worker that dies waits for the next one
 there. A worker that leaves takes no more from it.
 
-What can't be handed over: TLS, whose state is in the process that did the handshake. The cookie is the number of a
-place and nothing secret: whoever forges one chooses a worker, as by connecting again.
+What can't be handed over: TLS, whose state is in the process that did the handshake. The number is that of a place and
+nothing secret: whoever forges one chooses a worker, as by connecting again.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import struct
 import tempfile
 from typing import Any, ClassVar
 
+from greenserve._bus.place import number_in
 from greenserve.binds import BindError
 from greenserve.config import Config
 from greenserve.core.greenthreads import spawn_n
@@ -114,9 +118,11 @@ class Exchange:
 
 
 def owner_of(environ: Environ) -> int | None:
-    """Return the number of the place that the client's cookie names, or None."""
-    match = _COOKIE.search(environ.get("HTTP_COOKIE", ""))
-    return int(match[1]) if match else None
+    """Return the number of the place that the session in the query or the client's cookie names, or None."""
+    number = number_in(environ.get("QUERY_STRING", ""))
+    if number is None and (match := _COOKIE.search(environ.get("HTTP_COOKIE", ""))):
+        number = int(match[1])
+    return number
 
 
 def rebuild_head(environ: Environ) -> bytes:

@@ -35,10 +35,11 @@ class Start:
 
     Attributes:
         old_master: The process of the master before us that started this one, or None.
+        bus: The folder for the workers' message bus: that of the old master, if there is one.
         figures: The fd of its figures, which is ours to close, or None.
     """
 
-    __slots__ = ("_directory", "_environ", "figures", "old_master")
+    __slots__ = ("_directory", "_environ", "bus", "figures", "old_master")
 
     def __init__(self) -> None:
         """Look at the process as it is: call this before anything changes directory or environment."""

@@ -1,0 +1,162 @@
+"""A message bus, as a program holds it: what one member publishes all the others get, in that order.
+
+Nobody is in the middle: each member sends to each other one, so that there is nothing to keep running, and an end of
+any of them is nobody else's. A message is given to the kernel before `Bus.publish` returns, unless the receiver is
+behind; from then on it arrives, even if the sender ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+
+from greenserve._bus.frames import FrameReader, FrameTooLarge, encode_frame
+from greenserve._bus.members import Members
+from greenserve._bus.peers import Peer
+from greenserve.core.greenthreads import spawn_n
+from greenserve.core.hub import Hub, get_hub, has_hub
+from greenserve.net.listeners import connections_of
+from greenserve.net.sockets import GreenSocket
+from greenserve.sync.locks import Lock
+from greenserve.sync.queues import Queue
+
+__all__ = ["Bus", "Sender"]
+
+log = logging.getLogger("greenserve.bus")
+
+# How much is read at once, in bytes.
+_CHUNK = 1 << 18
+
+# How many messages wait for whoever takes them, before no more are read.
+_MAX_WAITING = 16
+
+# How long a program that only sends waits for a member that takes nothing, in seconds.
+_TIMEOUT = 5.0
+
+
+class Bus:
+    """A membership.
+
+    Messages are sent and received in the hub of the OS thread that runs `messages`; they may be published in any.
+    """
+
+    def __init__(self, folder: str, channel: str) -> None:
+        """Become a member of ``channel``; from now on what others publish waits for `messages`.
+
+        Raises:
+            OSError: The folder can't be used for it.
+        """
+        self._members = Members(folder, channel)
+        self._name, self._listener = self._members.enter()
+        self._peers: dict[str, Peer] = {}
+        self._outgoing: deque[bytes] = deque()
+        self._inbox: Queue[bytes] = Queue(_MAX_WAITING)
+        self._hub: Hub | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped, for members that take none."""
+        return sum(peer.dropped for peer in self._peers.values())
+
+    def messages(self) -> Iterator[bytes]:
+        """Yield what others publish, without end. Once in a membership. May switch."""
+        self._hub = hub = get_hub()
+        hub.call_soon_threadsafe(self._send)  # what was published before
+        spawn_n(self._accept)
+        while True:
+            yield self._inbox.get()
+
+    def publish(self, message: bytes) -> None:
+        """Send ``message`` to all others. May switch, in the hub's thread, while others are behind.
+
+        Raises:
+            FrameTooLarge: It is.
+        """
+        self._outgoing.append(encode_frame(message))  # atomic: deque.append
+        hub = self._hub
+        if hub is None:
+            return
+        if not has_hub() or get_hub() is not hub:
+            hub.call_soon(self._send)
+            return
+        self._send()
+        for peer in list(self._peers.values()):
+            peer.wait_for_room()
+
+    def close(self) -> None:
+        """Be a member no more."""
+        self._listener.close()
+        self._members.remove(self._name)
+        for peer in self._peers.values():
+            peer.close()
+
+    def _send(self) -> None:
+        # In the hub's thread, and without a switch: so the order is the same for all.
+        while self._outgoing:
+            frame = self._outgoing.popleft()
+            for peer in self._others():
+                peer.send(frame)
+
+    def _others(self) -> list[Peer]:
+        names = self._members.names()
+        for name in [name for name, peer in self._peers.items() if peer.is_gone]:
+            del self._peers[name]
+        for name in names:
+            if name not in self._peers and name != self._name:
+                self._peers[name] = Peer(self._members, name)
+        return list(self._peers.values())
+
+    def _accept(self) -> None:
+        for conn, _ in connections_of(self._listener):
+            spawn_n(self._read, conn)
+
+    def _read(self, conn: GreenSocket) -> None:
+        reader = FrameReader()
+        try:
+            with conn:
+                while data := conn.recv(_CHUNK):
+                    for message in reader.feed(data):
+                        self._inbox.put(message)
+        except (OSError, FrameTooLarge) as exc:
+            log.warning("lost a member of the message bus: %s", exc)
+
+
+class Sender:
+    """For a program that only publishes. It may be used in any OS thread."""
+
+    def __init__(self, folder: str, channel: str) -> None:
+        self._members = Members(folder, channel)
+        self._socks: dict[str, GreenSocket] = {}
+        self._lock = Lock()
+
+    def publish(self, message: bytes) -> None:
+        """Send ``message`` to all members, and return when they have it or are given up. May switch.
+
+        Raises:
+            FrameTooLarge: It is.
+        """
+        frame = encode_frame(message)
+        with self._lock:
+            for name in self._members.names():
+                try:
+                    self._socket_of(name).sendall(frame)
+                except OSError as exc:
+                    if sock := self._socks.pop(name, None):
+                        sock.close()
+                    # Who is refused is gone, which is in order.
+                    level = logging.DEBUG if isinstance(exc, ConnectionError) else logging.WARNING
+                    log.log(level, "a member of the message bus did not get a message: %s", exc)
+
+    def _socket_of(self, name: str) -> GreenSocket:
+        sock = self._socks.get(name)
+        if sock is None:
+            sock = self._socks[name] = self._members.connect(name, _TIMEOUT)
+            sock.settimeout(_TIMEOUT)
+        return sock
+
+    def close(self) -> None:
+        """Give back the connections."""
+        with self._lock:
+            while self._socks:
+                self._socks.popitem()[1].close()
