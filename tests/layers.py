@@ -34,6 +34,7 @@ EVERYWHERE = frozenset(
 
 _SERVER = frozenset({"http", "core", "sync", "net", "wsgi"})
 _ABOVE_SUPERVISOR = _SERVER | {
+    "_bus",
     "db_pool",
     "websocket",
     "green",
@@ -55,6 +56,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "core": frozenset(),
     "sync": frozenset({"core"}),
     "net": frozenset({"core", "sync"}),
+    "_bus": frozenset({"core", "sync", "net"}),
     "db_pool": frozenset({"core", "sync", "net"}),
     "wsgi": frozenset({"http", "core", "sync", "net"}),
     "websocket": _SERVER,
@@ -75,7 +77,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "demo": frozenset({"core"}),
     "cli": _ABOVE_THE_LEAVES | {"metrics", "admin", "demo"},
     "compat": _SERVER | {"db_pool", "websocket", "green", "monkey", "aio", "debug"},
-    "contrib": _SERVER | {"websocket", "monkey", "config"},
+    "contrib": _SERVER | {"_bus", "websocket", "monkey", "config"},
     "__main__": frozenset({"cli"}),
     "__init__": frozenset({"core", "sync", "net"}),
 }
@@ -129,6 +131,7 @@ EXTRA_MODULES: dict[str, str] = {
     "_toml": "tomli",
     "admin.top": "rich",
     "contrib._celery": "celery kombu",
+    "contrib._sessions": "engineio",
     "contrib.django.apps": "django",
     "contrib.django.management.commands.greenserve": "django",
     "contrib.flask": "flask click werkzeug",
