@@ -38,6 +38,7 @@ from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS
 from greenserve.wsgi.accesslog import AccessLog, Record
 from greenserve.wsgi.environ import Environ
+from greenserve.wsgi.failures import REFUSED
 from greenserve.wsgi.run import WSGIApp
 from greenserve.wsgi.server import Server
 
@@ -243,7 +244,7 @@ class _Accesses(AccessLog):
         request, response = _Request(environ), _Response(record)
         if self._log is not None:
             self._log.access(response, request, environ, timedelta(seconds=record.seconds))
-        if self._after is not None:
+        if self._after is not None and REFUSED not in environ:
             try:
                 self._after(self._worker, request, environ, response)
             except Exception:

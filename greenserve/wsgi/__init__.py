@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from greenserve.wsgi.protocol import HttpProtocol, RequestTimedOut
+from greenserve.wsgi.failures import RequestTimedOut
+from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.server import Server, server
 
 __all__ = ["HttpProtocol", "RequestTimedOut", "Server", "server"]

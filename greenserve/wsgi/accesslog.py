@@ -1,4 +1,6 @@
-"""One line for each request. Knows no connection: takes what a request was and what became of it.
+"""One line for each request, those included that are refused before an app gets to see them.
+
+Knows no connection: takes what a request was and what became of it.
 
 Formats are ``%(name)s`` with gunicorn's atoms (``h l u t r m U q H s B b f a T M D L p`` and ``{field}i``,
 ``{field}o``, ``{variable}e``) or eventlet's names (``client_ip`` and so on); both may stand in one format. What is
@@ -107,8 +109,8 @@ def _time(record: Record) -> str:
 
 def _request_line(record: Record) -> str:
     environ = record.environ
-    # The app may have taken anything out of its environ.
-    return _safe(" ".join([environ.get(name, "-") for name in ("REQUEST_METHOD", "RAW_URI", "SERVER_PROTOCOL")]))
+    # The app may have taken anything out of its environ, and a request that was refused may have had none of these.
+    return _safe(" ".join([environ.get(name) or "-" for name in ("REQUEST_METHOD", "RAW_URI", "SERVER_PROTOCOL")]))
 
 
 def _code(record: Record) -> str:

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from greenserve._version import __version__
-from greenserve.http.head import Fields, RequestLine
+from greenserve.http.head import Fields, RequestLine, is_token
 
 __all__ = [
     "FRAMING_VARIABLES",
@@ -19,6 +19,7 @@ __all__ = [
     "connection_environ",
     "put_fields",
     "put_request_line",
+    "put_words",
     "request_environ",
     "server_environ",
 ]
@@ -131,6 +132,23 @@ def put_request_line(environ: Environ, line: RequestLine) -> None:
     environ["REQUEST_METHOD"] = method
     environ["SERVER_PROTOCOL"] = version
     environ["RAW_URI"] = environ["REQUEST_URI"] = target
+
+
+def put_words(environ: Environ, line: str) -> None:
+    """Put the words of a request line that is wrong, or has not come to its end, where they would stand in a right one.
+
+    What is no method is the target, and all behind it: it may be no HTTP at all.
+    """
+    method, _, rest = line.partition(" ")
+    if not is_token(method):
+        method, rest = "", line
+    target, _, version = rest.rpartition(" ")
+    if not version.startswith("HTTP/"):
+        target, version = rest, ""
+    environ["REQUEST_METHOD"] = method
+    environ["SERVER_PROTOCOL"] = version
+    environ["RAW_URI"] = environ["REQUEST_URI"] = target
+    environ["RAW_PATH_INFO"], _, environ["QUERY_STRING"] = target.partition("?")
 
 
 def put_fields(environ: Environ, raw: tuple[tuple[str, str], ...]) -> None:

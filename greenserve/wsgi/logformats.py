@@ -50,7 +50,7 @@ def format_json(record: Record) -> str:
         if value:
             line[name] = value
     protocol = environ.get("SERVER_PROTOCOL")
-    if isinstance(protocol, str):
+    if protocol and isinstance(protocol, str):
         line["network.protocol.version"] = protocol.removeprefix("HTTP/")
     if record.status:
         line["http.response.status_code"] = int(record.status)
@@ -74,8 +74,8 @@ def format_for_terminal(colours: bool) -> Callable[[Record], str]:
 
     def format_record(record: Record) -> str:
         environ = record.environ
-        method = escape(str(environ.get("REQUEST_METHOD", "-")))
-        target = escape(str(environ.get("RAW_URI", "-")))
+        method = escape(str(environ.get("REQUEST_METHOD") or "-"))
+        target = escape(str(environ.get("RAW_URI") or "-"))
         status = record.status or "---"
         time = datetime.now().astimezone().strftime("%H:%M:%S")
         took = f"{_duration(record.seconds):>7}"

@@ -18,13 +18,13 @@ from greenserve.core.timeouts import Timeout
 from greenserve.core.waiters import sleep
 from greenserve.errors import BadRequest, GreenserveError, RequestTimeout
 from greenserve.http.body import EMPTY_BODY, Body, ChunkedBody, LengthBody
-from greenserve.http.date import now_date
 from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
-from greenserve.http.response import ResponseHead, capitalize, check_fields, check_head, error_page, serialize_fields
+from greenserve.http.response import capitalize, serialize_fields
 from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.connection import NEVER, BodySource, ClientGone, Connection, Expired, Phase
 from greenserve.wsgi.environ import Environ, add_unknown_length, connection_environ, request_environ
+from greenserve.wsgi.failures import TAKEN_OVER, RequestTimedOut, answer_failure, refuse
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
 from greenserve.wsgi.hooks import Hooks, has_left
 from greenserve.wsgi.input import Input
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Posthook = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["HttpProtocol", "Next", "RequestTimedOut"]
+__all__ = ["HttpProtocol", "Next"]
 
 log = logging.getLogger("greenserve.wsgi")
 
@@ -66,29 +66,16 @@ _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
 _RUNNING = Phase.RUNNING
 
-# What the log says of a connection that was taken over.
-_TAKEN_OVER = ResponseHead(b"", 101, False, check_fields(()))
-
-
-class RequestTimedOut(Timeout):
-    """Raised in the app, where it waits, when a request has taken longer than ``request_timeout``.
-
-    A `Timeout` without a timer of its own, and so no ``Exception``: an app that catches those does not swallow it.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(None)
-        self.seconds = seconds
-
 
 class HttpProtocol(Connection):
     """One connection, and the requests on it.
 
     Attributes:
         served: How many requests it has answered.
-        started: When the request that runs began, in monotonic seconds; 0 if nobody wants to know.
+        started: When the request that runs began, in monotonic seconds; 0 if nobody wants to know. In the phase HEAD,
+            when its first byte came.
         method: That of the request that runs.
-        response: The answer to the request that runs, or None.
+        response: The answer to the request that runs, or None; made by ``response_class``.
         body: The body of that request, while there may be more of it to read.
     """
 
@@ -113,6 +100,8 @@ class HttpProtocol(Connection):
         "served",
         "started",
     )
+
+    response_class: type[Response] = Response
 
     def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
         super().__init__(conn, address, server, initial)
@@ -236,7 +225,7 @@ class HttpProtocol(Connection):
         posthooks: list[Posthook] = []
         environ["eventlet.posthooks"] = posthooks
         server.requests += 1
-        response = self.response = Response(self, environ, self._keep_alive)
+        response = self.response = self.response_class(self, environ, self._keep_alive)
         access_log = server.access_log
         is_logged = access_log is not None and access_log.enabled
         meter = server.meter
@@ -252,7 +241,7 @@ class HttpProtocol(Connection):
             if started:
                 seconds = ended - started
                 if self._hijacked is not None:
-                    response.head, response.sent = _TAKEN_OVER, 0  # whatever the app has answered since
+                    response.head, response.sent = TAKEN_OVER, 0  # whatever the app has answered since
                     if meter is not None:
                         meter.by_status[101] += 1  # how long that takes says nothing about the server
                 elif meter is not None:
@@ -310,9 +299,7 @@ class HttpProtocol(Connection):
         rfile = self.rfile
         server = self.server
         limits = server.limits
-        connection = self._environ
-        if connection is None:
-            connection = self._environ = self._make_environ()
+        connection = self.connection_environ()
         buffer = rfile.buffer
         found = take_head(buffer, limits, server.keep_underscores, 0, connection)
         if found is None:
@@ -321,12 +308,12 @@ class HttpProtocol(Connection):
             seen = 0
             while found is None:
                 check_partial(buffer, limits, 0, seen)
-                if self.phase is _IDLE and buffer.strip(
-                    b"\r\n"
-                ):  # an empty line is no beginning: old clients end a body so
+                # An empty line is no beginning: old clients end a body so.
+                if self.phase is _IDLE and buffer.strip(b"\r\n"):
                     self.phase = _HEAD
                     # The whole head has one deadline, however slowly its bytes come.
-                    self.deadline = monotonic() + server.head_timeout
+                    self.started = monotonic()
+                    self.deadline = self.started + server.head_timeout
                 seen = len(buffer)
                 try:
                     if not rfile.fill():
@@ -358,6 +345,12 @@ class HttpProtocol(Connection):
         is_plain = self.served and self._framing is None and line.authority is None and framing.upgrade is None
         self._last_head = LastHead.remember(buffer, limits, fields, environ) if is_plain else None
         return environ
+
+    def connection_environ(self) -> Environ:
+        """What all requests of this connection have in common. Not to be changed."""
+        if self._environ is None:
+            self._environ = self._make_environ()
+        return self._environ
 
     def _make_environ(self) -> Environ:
         conn, server = self.conn, self.server
@@ -544,22 +537,12 @@ class HttpProtocol(Connection):
 
     def _refuse(self, exc: BadRequest) -> Next:
         """Answer a request that can't be served, and end the connection: nothing behind it is executed. May switch."""
-        log.info("refused a request from %s: %s: %s", self.address, exc.status, exc)
-        self.server.refused += 1
-        if self.server.meter is not None:
-            self.server.meter.by_status[int(exc.status[:3])] += 1
-        self.phase = Phase.CLOSING
-        is_head = self.rfile.buffer.lstrip(b"\r\n").startswith(b"HEAD ")
-        self.send(self._error_page(exc.status, str(exc), not is_head), monotonic())
+        refuse(self, exc)
         self.linger()
         return _CLOSE
 
-    def _error_page(self, status: str, reason: str, with_body: bool) -> bytes:
-        page = error_page(status, reason, now_date(), with_body)
-        return page.replace(b"HTTP/1.1", b"HTTP/1.0", 1) if self.server.is_1_0_only else page
-
     def _after_failure(self, exc: BaseException, response: Response) -> None:
-        """The app raised, or the client left. Say what must be said, where it still can be."""
+        """The app raised, or the client left. Say what must be said, where it still can be. May switch."""
         if self._hijacked is not None:
             # These are how libraries say "the socket was mine, send nothing".
             if not isinstance(exc, (StopIteration, OSError, GreenserveError, GreenletExit)):
@@ -574,33 +557,7 @@ class HttpProtocol(Connection):
         if isinstance(exc, StopIteration) and "HTTP_UPGRADE" in response.environ and not response.head_sent:
             log.debug("%s: the app ended it without an answer", self.describe_request())
             return  # the same signal, of a library that found no socket to take
-        if isinstance(exc, BadRequest):
-            log.info("%s: %s", self.describe_request(), exc)
-            status, reason = exc.status, str(exc)
-        elif isinstance(exc, RequestTimedOut):
-            log.warning("the app took longer than %s for %s", exc, self.describe_request(), exc_info=exc)
-            self.server.failed += 1
-            status, reason = "503 Service Unavailable", "The server could not answer in time."
-        elif isinstance(exc, (Exception, Timeout)):
-            log.error("the app failed at %s", self.describe_request(), exc_info=exc)
-            self.server.failed += 1
-            status, reason = "500 Internal Server Error", self.server.describe_failure(exc)
-        else:
-            status, reason = "503 Service Unavailable", "the server is stopping"
-        if response.ended:
-            return  # close() of a finished answer failed
-        response.keep_alive = False
-        if response.head_sent:
-            return
-        response.head_sent = True
-        response.head = check_head(status, [])  # for the log
-        page = self._error_page(status, reason, self.method != "HEAD")
-        try:
-            self.send(page, monotonic())
-            response.sent = len(page.partition(b"\r\n\r\n")[2])
-            response.ended = True
-        except ClientGone as gone:
-            log.debug("%s: the client left: %s", self.describe_request(), gone)
+        answer_failure(self, response, exc)
 
 
 def _run_posthooks(posthooks: list[Posthook], environ: Environ) -> None:

@@ -141,6 +141,85 @@ def test_a_line_is_written_for_each_request_whatever_became_of_it(caplog):
     assert silent.startswith("/silent 500 ")
 
 
+BIG = "x" * 9000
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "expected"),
+    [
+        # Refused for what it asks: all of its head is known.
+        (get("/a?b", "User-Agent: me", "Content-Length: x", method="POST"), '"POST /a?b HTTP/1.1" 400 "me" /a b'),
+        (get("/a", "User-Agent: me", "Content-Length: 11", method="PUT"), '"PUT /a HTTP/1.1" 413 "me" /a -'),
+        (get("/", "User-Agent: me", "Expect: tea", "Content-Length: 1"), '"GET / HTTP/1.1" 417 "me" / -'),
+        (get("/", "User-Agent: me", "Transfer-Encoding: gzip"), '"GET / HTTP/1.1" 501 "me" / -'),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", '"CONNECT a:1 HTTP/1.1" 501 "-" - -'),
+        (b"GET / HTTP/1.1\r\n\r\n", '"GET / HTTP/1.1" 400 "-" / -'),
+        # Refused for how it is written: the words of its first line.
+        (get("/a?b", "User-Agent : me"), '"GET /a?b HTTP/1.1" 400 "-" /a b'),
+        (get("/a", "X: " + BIG), '"GET /a HTTP/1.1" 431 "-" /a -'),
+        (get("/" + BIG), f'"GET /{BIG[:8190 - 5]} -" 414 "-" /{BIG[:8190 - 5]} -'),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", '"GET / HTTP/2.0" 505 "-" / -'),
+        (b"\r\n\r\nGET  / HTTP/1.1\r\n\r\n", '"GET  / HTTP/1.1" 400 "-"  / -'),
+        (b"GET /a b HTTP/1.1\r\n\r\n", '"GET /a b HTTP/1.1" 400 "-" /a b -'),
+        (b"GET /\r\n\r\n", '"GET / -" 400 "-" / -'),
+        (b"hello\r\n\r\n", '"hello - -" 400 "-" - -'),
+        (b'GET /" HTTP/1.1\r\nX\r\n\r\n', '"GET /\\" HTTP/1.1" 400 "-" /\\" -'),
+        (b"GET /\x1b[1m\x00\x9b HTTP/1.1\r\n\r\n", r'"GET /\x1b[1m\x00\x9b HTTP/1.1" 400 "-" /\x1b[1m\x00\x9b -'),
+        (b"\x16\x03\x01\x02 x", r'"- \x16\x03\x01\x02 x -" 400 "-" \x16\x03\x01\x02 x -'),
+        (b"\r\n" * 9, '"- - -" 400 "-" - -'),
+    ],
+)  # fmt: skip
+def test_a_request_that_is_refused_has_its_line_with_what_is_known_of_it(request_bytes, expected):
+    lines = io.StringIO()
+    log_format = '%(h)s "%(r)s" %(s)s "%(a)s" %(U)s %(q)s'
+    with running(app, log=lines, log_format=log_format, limit_request_body=10) as run:
+        run.ask(request_bytes)
+        assert (run.server.refused, run.server.requests) == (1, 0)
+    assert lines.getvalue() == f"127.0.0.1 {expected}\n"
+
+
+def test_the_line_of_a_refused_request_has_the_size_of_the_answer_its_fields_and_the_reason():
+    lines = io.StringIO()
+    log_format = "%(s)s %(B)s %({greenserve.refused}e)s"
+    with running(app, log=lines, log_format=log_format) as run:
+        body = run.ask(b"nonsense\r\n\r\n").body
+        assert run.ask(b"HEAD / HTTP/1.1\r\n\r\n", "HEAD").body == b""
+    assert lines.getvalue().splitlines() == [
+        f"400 {len(body)} the request line is not method, target and version with one space between",
+        "400 0 no Host",
+    ]
+
+
+def test_a_head_that_comes_too_slowly_has_its_line_with_the_time_that_it_took():
+    lines = io.StringIO()
+    with running(app, log=lines, log_format='"%(r)s" %(s)s %(L)s', head_timeout=0.2) as run:
+        assert run.ask(b"GET /slow HTTP/1.1\r\nHo").code == 408
+        nobody = run.connect()
+        assert nobody.is_closed()  # who has said nothing has made no request
+    (line,) = lines.getvalue().splitlines()
+    assert line.startswith('"GET /slow HTTP/1.1" 408 ')
+    assert 0.1 < float(line.split()[-1]) < 5
+
+
+def test_the_clients_address_in_the_line_of_a_refused_request_is_the_proxys_word_where_that_can_be_read():
+    lines = io.StringIO()
+    with running(app, log=lines, log_format="%(h)s %(s)s", forwarded_allow_ips="127.0.0.1") as run:
+        run.ask(get("/", "X-Forwarded-For: 203.0.113.9", "Content-Length: x"))
+        run.ask(get("/", "X-Forwarded-For: nonsense"))
+    assert lines.getvalue() == "203.0.113.9 400\n127.0.0.1 400\n"
+
+
+def test_a_refused_request_goes_through_eventlets_format_and_leaves_the_connections_environ_as_it_was():
+    lines = io.StringIO()
+    with running(app, log=lines, log_format=EVENTLET) as run:
+        client = run.connect()
+        client.ask(get("/first"))
+        assert client.ask(b"GET /second HTTP/1.1\r\nX Y\r\n\r\n").code == 400
+    first, second = lines.getvalue().splitlines()
+    assert '"GET /first HTTP/1.1" 201 5 ' in first
+    assert re.search(r'"GET /second HTTP/1\.1" 400 \d+ \d\.\d{6}$', second)
+
+
 def test_a_client_that_left_is_logged_with_what_it_got():
     ended = greenserve.Event()
 

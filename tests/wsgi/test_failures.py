@@ -193,15 +193,40 @@ def test_system_exit_reaches_the_main_greenlet_after_its_client_was_answered(err
     assert errors(caplog) == []
 
 
-def test_a_killed_request_is_answered_and_is_no_error(caplog):
+def test_a_killed_request_is_answered_and_is_no_error_of_the_app(caplog):
     def app(environ, start_response):
         raise GreenletExit
 
     lines = io.StringIO()
     with running(app, log=lines) as run:
-        assert run.ask(get()).code == 503
+        answer = run.ask(get())
+        assert (answer.code, answer.fields["connection"]) == (500, "close")
+        assert b"stopping" not in answer.body
+        assert run.server.failed == 1
     assert errors(caplog) == []
-    assert '"GET / HTTP/1.1" 503' in lines.getvalue()
+    assert "GET / from" in caplog.text
+    assert '"GET / HTTP/1.1" 500' in lines.getvalue()
+
+
+def test_a_request_that_is_killed_while_the_server_stops_is_told_so(caplog):
+    entered, go_on = greenserve.Event(), greenserve.Event()
+
+    def app(environ, start_response):
+        entered.send()
+        go_on.wait()
+        raise GreenletExit
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(get())
+        entered.wait()
+        run.server.stop(5)
+        while not run.server.stopping:
+            greenserve.sleep(0)
+        go_on.send()
+        answer = client.read()
+    assert answer.code == 503
+    assert b"the server is stopping" in answer.body
 
 
 def test_debug_shows_the_traceback_to_the_client_and_otherwise_nothing_does(caplog):

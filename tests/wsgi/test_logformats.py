@@ -24,6 +24,22 @@ def app(environ, start_response):
     return [b"Hello"]
 
 
+def test_a_request_that_was_refused_is_an_object_with_what_is_known_and_a_short_line_too():
+    lines = io.StringIO()
+    with running(app, log=lines, log_format=format_json) as run:
+        run.ask(b"GET /pa%20th?a=1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        run.ask(b"\x00 \x1b[2J\r\n\r\n")
+    first, second = map(json.loads, lines.getvalue().splitlines())
+    known = {"http.request.method", "url.path", "url.query", "http.response.status_code", "network.protocol.version"}
+    assert [first[name] for name in sorted(known)] == ["GET", 400, "1.1", "/pa%20th", "a=1"]
+    assert known & set(second) == {"http.response.status_code", "url.path"}
+    assert second["url.path"] == "\x00 \x1b[2J"
+    short = io.StringIO()
+    with running(app, log=short, log_format=format_for_terminal(False)) as run:
+        run.ask(b"\x00 \x1b[2J\r\n\r\n")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 400 .* - \\x00 \\x1b\[2J 127\.0\.0\.1\n", short.getvalue())
+
+
 def line_of(log_format, request):
     lines = io.StringIO()
     with running(app, log=lines, log_format=log_format) as run:
