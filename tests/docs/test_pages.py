@@ -19,7 +19,7 @@ MEMBERS = find_members()
 
 # What a reader runs, and what a reader only looks at.
 RUN = frozenset({"bash", "console", "pycon", "python"})
-SHOWN = frozenset({"html", "http", "ini", "json", "nginx", "text", "toml"})
+SHOWN = frozenset({"dockerfile", "haproxy", "html", "http", "ini", "json", "nginx", "text", "toml", "yaml"})
 
 _FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml)")
 _MEMBER = re.compile(r"([A-Z]\w*)\.(\w+)(?:\(.*\))?")
