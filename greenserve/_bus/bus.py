@@ -138,7 +138,10 @@ class Sender:
         """
         frame = encode_frame(message)
         with self._lock:
-            for name in self._members.names():
+            names = self._members.names()
+            for name in self._socks.keys() - names:
+                self._socks.pop(name).close()
+            for name in names:
                 try:
                     self._socket_of(name).sendall(frame)
                 except OSError as exc:
