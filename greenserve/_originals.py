@@ -52,6 +52,7 @@ __all__ = [
     "os_write",
     "os_writev",
     "poll_type",
+    "raise_signal",
     "select",
     "selectors",
     "set_signal_handler",
@@ -91,6 +92,7 @@ set_trace_function = sys.settrace
 set_signal_handler = signal.signal
 signal_handler = signal.getsignal
 signal_pause = signal.pause
+raise_signal = signal.raise_signal
 set_wakeup_fd = signal.set_wakeup_fd
 # Not on macOS.
 signal_sigtimedwait: Any = getattr(signal, "sigtimedwait", None)

@@ -55,6 +55,12 @@ def _check_timeout(timeout: float) -> float:
     return timeout
 
 
+def _give_way() -> None:
+    hub = find_hub()
+    if hub is not None:
+        give_way(hub)
+
+
 class Lock(locks.Lock):
     """``threading.Lock``."""
 
@@ -78,9 +84,7 @@ class Lock(locks.Lock):
         if self._burst > BURST:
             # Whoever asks a queue or an event again and again, without waiting, must not keep the others from running.
             self._burst = 0
-            hub = find_hub()
-            if hub is not None:
-                give_way(hub)
+            _give_way()
         if timeout != -1:
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
         return super().acquire(blocking, timeout)
@@ -98,14 +102,22 @@ class Lock(locks.Lock):
 class RLock(locks.RLock):
     """``threading.RLock``."""
 
-    __slots__ = ()
+    __slots__ = ("_burst",)
     __module__ = "_thread"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst = 0  # as in Lock
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """As `Lock.acquire`; whoever holds it takes it once more. May switch."""
         if timeout != -1:
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
+        self._burst += 1
         try:
+            if self._burst > BURST:
+                self._burst = 0
+                _give_way()
             return super().acquire(blocking, timeout)
         except RuntimeError:
             if is_finalizing():

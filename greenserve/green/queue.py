@@ -5,11 +5,12 @@ The other queues there are Python code over ``threading``'s locks, and become co
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import TypeVar
 
 from greenserve.sync.queues import LightQueue
 
-__all__ = ["SimpleQueue"]
+__all__ = ["Empty", "SimpleQueue"]
 
 T = TypeVar("T")
 

@@ -24,10 +24,20 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from greenserve import _originals
 from greenserve.core.hub import Hub, get_hub, has_hub
 from greenserve.core.waiters import WaitQueue, sleep
-from greenserve.green._parking import find_hub
+from greenserve.green._parking import find_hub, give_way
 from greenserve.green._thread import acting_as_main
 
-__all__ = ["adopt", "getsignal", "pause", "set_wakeup_fd", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
+__all__ = [
+    "adopt",
+    "getsignal",
+    "pause",
+    "raise_signal",
+    "set_wakeup_fd",
+    "signal",
+    "sigtimedwait",
+    "sigwait",
+    "sigwaitinfo",
+]
 
 _Handler = Callable[[int, "FrameType | None"], Any]
 
@@ -73,7 +83,26 @@ _paused = WaitQueue()
 
 
 def signal(signalnum: int, handler: Any, /) -> Any:
-    """``signal.signal``. The handler may block, wherever it runs."""
+    """``signal.signal``. The handler may block, wherever it runs. May switch, after others have waited for long."""
+    before = _set(signalnum, handler)
+    _give_way()
+    return before
+
+
+def raise_signal(signalnum: int, /) -> None:
+    """``signal.raise_signal``. May switch, after others have waited for long."""
+    _originals.raise_signal(signalnum)
+    _give_way()
+
+
+def _give_way() -> None:
+    # A thread that does nothing but change a handler, or send itself a signal, waits for another that does the rest.
+    hub = find_hub()
+    if hub is not None:
+        give_way(hub)
+
+
+def _set(signalnum: int, handler: Any) -> Any:
     if callable(handler) and not isinstance(handler, int):
         handler = _Caught(handler)
     return _handler_of(_originals.set_signal_handler(signalnum, handler))
@@ -106,7 +135,7 @@ def adopt() -> None:
         handler = _originals.signal_handler(signum)
         if callable(handler) and not isinstance(handler, (_Caught, int)):
             try:
-                signal(signum, handler)
+                _set(signum, handler)
             except ValueError:
                 return
 

@@ -49,11 +49,22 @@ _active: dict[int | None, threading.Thread] = threading._active  # type: ignore[
 
 
 class DummyThread(threading._DummyThread):
-    """``threading._DummyThread``, forgotten when its green or native thread has ended."""
+    """``threading._DummyThread``, forgotten when its green or native thread has ended.
+
+    A green thread of a class with an attribute ``stand_in``, a subclass of this, gets one of those.
+    """
+
+    def __new__(cls) -> DummyThread:
+        kind: type[DummyThread] = getattr(getcurrent(), "stand_in", cls)
+        return object.__new__(kind)
 
     def __init__(self) -> None:
         super().__init__()
         self._thread_ref = weakref.ref(getcurrent(), partial(_forget, _active, self.ident))
+
+    def _forget_thread(self) -> None:
+        """Its thread has ended, though somebody still has its object."""
+        _forget(_active, self.ident, None)
 
 
 def forget_nothing(dummy: threading.Thread) -> None:

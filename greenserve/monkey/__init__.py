@@ -22,6 +22,7 @@ from greenserve.green import _thread as green_thread
 from greenserve.green import signal as green_signal
 from greenserve.monkey import _psycopg
 from greenserve.monkey._copies import Copies
+from greenserve.monkey._finder import AdaptingFinder
 from greenserve.monkey._late import find_late, is_stdlib_source
 from greenserve.monkey._names import MISSING, is_held, is_native_lock, read, write
 from greenserve.monkey._table import BY_CHOICE, GROUPS, LOCKS, ROWS, Row
@@ -168,11 +169,13 @@ def _patch(groups: Iterable[str]) -> None:
     fresh = [group for group in groups if group not in _written.groups]
     if not fresh:
         return
+    if not _written.groups:
+        sys.meta_path.insert(0, AdaptingFinder({row.module: _write_loaded for row in ROWS}))
     _written.groups.update(fresh)
     replaced = {}
     for row in ROWS:
         if row.group not in fresh or (row.module not in sys.modules and "." in row.module):
-            continue  # a module that is yet to be loaded takes what is patched by then
+            continue  # _write_loaded() will, when it is
         value = _write(row)
         if value is not MISSING and _is_telling(row, value):
             replaced[id(value)] = (value, f"{row.module}.{row.name}", row.green)
@@ -197,6 +200,16 @@ def _write(row: Row) -> Any:
     if value is not MISSING:
         write(module, row.name, row.green)
     return value
+
+
+def _write_loaded(module: ModuleType) -> None:
+    """Write the rows of a module that was loaded just now: later than the patch, once more, or anew."""
+    for row in ROWS:
+        if row.module == module.__name__ and row.group in _written.groups:
+            value = read(module, row.name)
+            if value is not MISSING and value != row.green:
+                _written.originals.setdefault(row, value)
+                write(module, row.name, row.green)
 
 
 def _is_telling(row: Row, value: Any) -> bool:

@@ -14,22 +14,21 @@ What this means for us: one module of each is written to, at once if it is loade
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any
 
 from greenserve._originals import select
 from greenserve.green.select import poll
 from greenserve.green.selectors import PollSelector
+from greenserve.monkey._finder import AdaptingFinder
 
 __all__ = ["install"]
 
 
 def install() -> None:
     """Let the queries of both wait in the hub, whether they are loaded already or ever."""
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, AdaptingFinder(_ADAPT))
     for name, adapt in _ADAPT.items():
         module = sys.modules.get(name)
         if module is not None:
@@ -67,39 +66,3 @@ def _wait_2(masks: dict[int, int], done: int, connection: Any) -> None:
 
 
 _ADAPT: dict[str, Callable[[Any], None]] = {"psycopg.waiting": _adapt_3, "psycopg2.extensions": _adapt_2}
-
-
-class _Finder:
-    """Finds the two modules as they would be found without it, and sees to it that they are adapted."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return how to load one of the two; None for every other module, which is for the other finders."""
-        if name not in _ADAPT:
-            return None
-        for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, _ADAPT[name])  # type: ignore[assignment]  # duck-typed, as all are
-                return spec
-        return None
-
-
-class _Loader:
-    """Loads one module by its own loader, which it leaves in its place, and adapts it."""
-
-    def __init__(self, loader: Any, adapt: Callable[[Any], None]) -> None:
-        self._loader = loader
-        self._adapt = adapt
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """What the module's own loader says."""
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: Any) -> None:
-        """Run the module's code, and adapt what comes out."""
-        module.__spec__.loader = module.__loader__ = self._loader  # it may be asked for its source or its resources
-        self._loader.exec_module(module)
-        self._adapt(module)

@@ -84,6 +84,7 @@ _add(
         "writev": os.writev,
     },
 )
+_add("os", "io", {"open": io.open})
 _add(
     "os",
     "multiprocessing.connection",
@@ -107,6 +108,7 @@ _add(
     {
         "getsignal": signal.getsignal,
         "pause": signal.pause,
+        "raise_signal": signal.raise_signal,
         "set_wakeup_fd": signal.set_wakeup_fd,
         "signal": signal.signal,
         "sigtimedwait": signal.sigtimedwait,
@@ -196,11 +198,11 @@ _add(
 _add("thread", "asyncio.events", {"BaseDefaultEventLoopPolicy._Local": _loops.PolicyLocal}, until=(3, 13))
 _add("thread", "sys", {"settrace": green_sys.settrace})
 _add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
-_add("thread", "_queue", {"SimpleQueue": queue.SimpleQueue})
+# What an empty queue raises stays the same class when the module is imported anew.
+_add("thread", "_queue", {"Empty": queue.Empty, "SimpleQueue": queue.SimpleQueue})
 _add("thread", "queue", {"SimpleQueue": queue.SimpleQueue})
 
 _add("builtins", "builtins", {"open": io.open})
-_add("builtins", "io", {"open": io.open})
 
 ROWS: tuple[Row, ...] = tuple(_rows)
 

@@ -29,8 +29,7 @@ from tests.patched.differences import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent.parent
 
-# Those that an interpreter does not have are left out. test_sys_settrace is not here: it counts each event up to the
-# call of sys.settrace that ends it, and ours is written in Python, so that nearly every test of it sees our lines too.
+# Those that an interpreter does not have are left out.
 MODULES = """
 test_asynchat test_asyncio test_asyncore test_concurrent_futures test_context test_contextlib test_contextlib_async
 test_docxmlrpc test_eintr test_epoll test_fcntl test_file test_fileio test_fork1 test_ftplib test_functools test_gc
@@ -38,7 +37,7 @@ test_generators test_httplib test_httpservers test_imaplib test_io test_logging 
 test_multiprocessing_fork test_multiprocessing_forkserver test_multiprocessing_main_handling
 test_multiprocessing_spawn test_nntplib test_openpty test_os test_poll test_popen test_poplib test_posix test_pty
 test_queue test_robotparser test_sched test_select test_selectors test_signal test_smtpd test_smtplib test_socket
-test_socketserver test_sqlite3 test_ssl test_subprocess test_telnetlib test_tempfile test_thread
+test_socketserver test_sqlite3 test_ssl test_subprocess test_sys_settrace test_telnetlib test_tempfile test_thread
 test_threadedtempfile test_threading test_threading_local test_threadsignals test_time test_timeout test_urllib
 test_urllib2 test_urllib2_localnet test_wait3 test_wait4 test_weakref test_wsgiref test_xmlrpc
 """.split()

@@ -9,42 +9,26 @@ _STATES = "there is no thread state of the interpreter's for each green thread"
 _STAND_IN = "the stand-in of a thread that threading did not start goes with its thread, as it does since Python 3.13"
 _HOOK = "the hook for what a bare thread raises gets the function as an object, as it did before Python 3.13"
 _LOCALS = "a thread-local in a circle with its own value stays as long as its thread"
-_FRESH_C = "imports the C module anew, which brings back what it replaced"
 _MODULE = "our functions say in which module they are"
 
 _IMPORT_LOCK = "fork waits for another OS thread that holds the import lock, and all green threads are one OS thread"
 _NONBLOCKING = "a blocking green socket's fd is non-blocking for the system"
 _LOOKED_UP = "a wrong address is noticed in another order, with another message or reference"
+_TRACE_GOES = "a trace function stays until the next one is set, and may set another one as it goes"
 _NO_SYSCALL = "setblocking() of a green socket does not ask the system"
 _C_BUFFER = "buffered files in C tell threads apart by their OS thread, and refuse what looks like a reentrant call"
-_OPEN = "open() on a pipe is patched only by choice"
 _SQLITE = "sqlite3 checks in C that it is used in one OS thread, which all green threads share"
 
-_MOCKED_WAIT = "runs a loop whose selector is a mock that never waits, so that the other thread never has its turn"
-
-_ASYNCIO = "test.test_asyncio"
 _SOCKET = "test.test_socket"
 _IO = "test.test_io"
 _SQL = "test.test_sqlite3.test_dbapi.ThreadTests"
-_QUEUE = "test.test_queue"
 _THREADS = "test.test_threading.ThreadTests"
 
 # Test id: why it can't pass, or need not.
 DIFFERENCES: dict[str, str] = {
-    f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_asyncgen_finalization_by_gc_in_other_thread": _MOCKED_WAIT,
-    f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_check_thread": _MOCKED_WAIT,
-    f"{_ASYNCIO}.test_base_events.BaseEventLoopTests.test_shutdown_default_executor_timeout": _MOCKED_WAIT,
-    f"{_ASYNCIO}.test_selector_events.BaseSelectorEventLoopTests.test_sock_connect_resolve_using_socket_params": (
-        _MOCKED_WAIT
-    ),
     "test.test_fork1.ForkTest.test_threaded_import_lock_fork": _IMPORT_LOCK,
     f"{_IO}.CBufferedRandomTest.test_slow_close_from_thread": _C_BUFFER,
     f"{_IO}.CBufferedWriterTest.test_slow_close_from_thread": _C_BUFFER,
-    f"{_IO}.CSignalsTest.test_interrupted_write_retry_buffered": _OPEN,
-    f"{_IO}.CSignalsTest.test_interrupted_write_retry_text": _OPEN,
-    f"{_QUEUE}.CSimpleQueueTest.test_many_threads": _FRESH_C,
-    f"{_QUEUE}.CSimpleQueueTest.test_many_threads_timeout": _FRESH_C,
-    f"{_QUEUE}.CSimpleQueueTest.test_order": _FRESH_C,
     f"{_SOCKET}.GeneralModuleTests.testRefCountGetNameInfo": _LOOKED_UP,
     f"{_SOCKET}.GeneralModuleTests.testSendtoErrors": _LOOKED_UP,
     f"{_SOCKET}.NonBlockingTCPTests.testSetBlocking": _NONBLOCKING,
@@ -55,8 +39,8 @@ DIFFERENCES: dict[str, str] = {
     f"{_SQL}.test_check_cursor_thread": _SQLITE,
     "test.test_select.SelectTestCase.test_disallow_instantiation": _PYTHON_TYPE,
     "test.test_signal.GenericTests.test_functions_module_attr": _MODULE,
-    "test.test_signal.StressTest.test_stress_modifying_handlers": _NOT_PREEMPTED,
     "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": _NOT_PREEMPTED,
+    "test.test_sys_settrace.TestEdgeCases.test_reentrancy": _TRACE_GOES,
     "test.test_thread.ThreadRunningTests.test_unraisable_exception": _HOOK,
     "test.test_threading.CRLockTests.test_signature": _PYTHON_TYPE,
     "test.test_threading_local.ThreadLocalTest.test_cycle_collection": _LOCALS,

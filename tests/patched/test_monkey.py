@@ -158,6 +158,62 @@ def test_the_standard_librarys_early_locks_and_names_are_put_right() -> None:
     )
 
 
+def test_modules_that_are_loaded_later_anew_or_again_are_patched_too() -> None:
+    assert (
+        run_script(
+            """
+        import importlib, queue, select, sys, time
+        before = queue.SimpleQueue, queue.Empty, select.epoll
+        for name in ("_queue", "queue", "select"):
+            del sys.modules[name]
+        anew = [importlib.import_module(name) for name in ("queue", "select")]
+        print([anew[0].SimpleQueue, anew[0].Empty, anew[1].epoll] == list(before))
+        print(importlib.reload(time).sleep.__module__, "multiprocessing.connection" in sys.modules)
+        from multiprocessing.connection import Connection
+        print(Connection._read.__module__, monkey.original("time").sleep, monkey.original("select").epoll.__module__)
+        """
+        )
+        == "True\ngreenserve.green.time False\ngreenserve.green.os <built-in function sleep> select\n"
+    )
+
+
+def test_what_can_be_asked_of_the_loader_of_a_patched_module_stays() -> None:
+    assert (
+        run_script(
+            """
+        import importlib.util, inspect, runpy, sys
+        del sys.modules["queue"]
+        spec = importlib.util.find_spec("queue")
+        import queue
+        print(queue.__spec__.loader is queue.__loader__, "class LifoQueue" in inspect.getsource(queue))
+        print(type(queue.__loader__).__name__, spec.loader.get_filename("queue") == queue.__file__)
+        sys.modules.pop("queue")
+        print(runpy.run_module("queue")["SimpleQueue"].__module__)
+        """
+        )
+        == "True True\nSourceFileLoader True\n_queue\n"
+    )
+
+
+def test_a_pipe_that_io_opens_by_its_fd_waits_in_the_hub() -> None:
+    assert (
+        run_script(
+            """
+        import io, os, threading
+        read_end, write_end = os.pipe()
+        got = []
+        with io.open(read_end, "rb") as source, io.open(write_end, "wb", buffering=0) as sink:
+            thread = threading.Thread(target=lambda: got.append(source.read(1 << 20)))
+            thread.start()
+            print(sink.write(bytes(1 << 20)))
+            thread.join()
+        print(len(got[0]), open is io.open)
+        """
+        )
+        == "1048576\n1048576 False\n"
+    )
+
+
 def test_original_modules_are_native_and_work() -> None:
     assert (
         run_script(

@@ -198,3 +198,36 @@ def test_a_child_that_is_patched_by_itself_knows_its_main_thread_in_a_handler() 
         patch=False,
     )
     assert printed == "MainThread\n"
+
+
+def test_threads_that_only_set_handlers_and_send_themselves_signals_let_each_other_run() -> None:
+    assert (
+        run_script(
+            """
+        import signal, threading
+        sent, caught, done = [], [], []
+
+        def send():
+            while not done:
+                signal.raise_signal(signal.SIGUSR1)
+                sent.append(1)
+
+        def handler(signum, frame):
+            caught.append(1)
+
+        def ignore(signum, frame):
+            pass
+
+        signal.signal(signal.SIGUSR1, handler)
+        thread = threading.Thread(target=send)
+        thread.start()
+        while len(sent) < 100 or not caught:
+            signal.signal(signal.SIGUSR1, ignore)
+            signal.signal(signal.SIGUSR1, handler)
+        done.append(True)
+        thread.join()
+        print(len(sent) >= 100)
+        """
+        )
+        == "True\n"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.patched.running import run_script
 
 
@@ -114,4 +116,23 @@ def test_locks_and_queues_work_between_green_and_native_threads() -> None:
         """
         )
         == "True\n[1800]\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_whoever_takes_a_free_lock_again_and_again_lets_others_run(kind: str) -> None:
+    assert (
+        run_script(
+            f"""
+        import threading
+        lock, ran = threading.{kind}(), threading.Event()
+        threading.Thread(target=ran.set).start()
+        while not ran.is_set():
+            for _ in range(100):
+                with lock:
+                    pass
+        print("ran")
+        """
+        )
+        == "ran\n"
     )

@@ -56,6 +56,40 @@ def test_threads_are_traced_or_not_each_for_itself(setup: str) -> None:
     assert seen == run_script(TRACED % setup, patch=False)
 
 
+def test_nobody_sees_a_line_of_how_a_trace_function_is_set() -> None:
+    assert (
+        run_script(
+            """
+        import sys, threading
+        seen = []
+
+        def trace(frame, event, arg):
+            seen.append((frame.f_code.co_name, event))
+            return trace
+
+        def work():
+            sys.settrace(trace)
+            sys.settrace(None)
+
+        def main():
+            sys.settrace(None)
+
+        sys.settrace(trace)
+        main()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print(seen, sys.gettrace(), sys.settrace.__name__, callable(sys.settrace))
+        try:
+            sys.settrace()
+        except TypeError:
+            print("TypeError")
+        """
+        )
+        == "[('main', 'call'), ('main', 'line')] None settrace True\nTypeError\n"
+    )
+
+
 def test_green_threads_that_set_none_are_traced_as_the_main_one_is() -> None:
     assert (
         run_script(
