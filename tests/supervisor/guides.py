@@ -11,7 +11,7 @@ HOWTO = ROOT / "docs" / "howto"
 
 # Of a proxy, behind the last colon of an address; and of greenserve.
 _PUBLIC = "80"
-_PORTS = re.compile(r"(?<=[: ])(?:80|8000|8001|8080|7000)(?=[ \n]|$)")
+_PORTS = re.compile(r"(?<=[: ])(?:80|8000|8001|8080|7000)(?!\w)")
 
 
 def blocks(page: str, language: str) -> list[Block]:

