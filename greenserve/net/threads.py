@@ -80,14 +80,18 @@ class _Job:
 
 
 class _IdleThread:
-    """A native thread with nothing to do: it waits for ``wake``, then looks at ``job``; None tells it to leave."""
+    """A native thread with nothing to do: it waits for ``wake``, then takes ``job``; None tells it to leave."""
 
     __slots__ = ("job", "wake")
 
-    def __init__(self) -> None:
-        self.job: _Job | None = None
+    def __init__(self, job: _Job | None = None) -> None:
+        self.job = job
         self.wake = allocate_lock()
         self.wake.acquire()
+
+    def take(self) -> _Job | None:
+        job, self.job = self.job, None
+        return job
 
 
 class _Here(thread_local):
@@ -159,7 +163,8 @@ class _Pool:
                 return
             self._count += 1
         try:
-            start_new_thread(self._run, (job, self._generation))
+            # In a box that it empties: a native thread keeps its arguments for as long as it runs.
+            start_new_thread(self._run, (_IdleThread(job), self._generation))
         except RuntimeError:
             with self._lock:
                 self._count -= 1
@@ -173,11 +178,10 @@ class _Pool:
             self._count -= 1
             self._idle.pop(0).wake.release()
 
-    def _run(self, first: _Job, generation: int) -> None:
+    def _run(self, thread: _IdleThread, generation: int) -> None:
         """What a native thread runs."""
         _here.is_ours = True
-        job: _Job | None = first
-        del first
+        job = thread.take()
         while job is not None:
             job.run()
             del job  # an idle thread keeps nothing of its last call alive
@@ -204,7 +208,7 @@ class _Pool:
                     self._count -= 1
                     return None
             idle.wake.acquire()  # it was given a job, or dismissed, at the last moment
-        return idle.job
+        return idle.take()
 
 
 def _size_from_environment() -> int:

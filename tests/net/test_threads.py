@@ -242,6 +242,19 @@ def test_an_idle_thread_keeps_nothing_of_its_last_call() -> None:
     until(lambda: reference() is None)
 
 
+def test_a_thread_keeps_nothing_of_its_first_call_when_nobody_waited_for_what_came_of_it() -> None:
+    killall()
+    gate = Gate()
+    result = Marker()
+    reference = weakref.ref(result)
+    caller = spawn(execute, lambda results: (gate(), results.pop()), [result])
+    until(lambda: gate.inside == 1)
+    caller.kill()
+    del result
+    gate.open()
+    until(lambda: reference() is None)
+
+
 # One process for each ------------------------------------------------------------------------------------------------
 
 
