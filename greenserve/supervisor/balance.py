@@ -12,6 +12,7 @@ busy with something else. This costs only whoever is ahead, and only while conne
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,27 +40,44 @@ _IMPATIENCE = 0.05
 
 
 class Shares:
-    """How many connections each worker has. Made by the master, written by each worker in its place."""
+    """How many connections each worker has. Made by the master, written by each worker in its place.
 
-    __slots__ = ("_counts", "_page", "_used")
+    Two workers are at one place while the new one begins and the old one leaves: it shows the figure of the new one.
+    """
+
+    __slots__ = ("_counts", "_holders", "_page", "_used")
 
     def __init__(self) -> None:
-        self._page = mmap.mmap(-1, 4 * (1 + _PLACES))
-        self._counts = memoryview(self._page).cast("I")
-        self._used = memoryview(self._page).cast("I")[_PLACES:]  # how many places may be in use, in shared memory too
+        self._page = mmap.mmap(-1, 4 * (1 + 2 * _PLACES))
+        numbers = memoryview(self._page).cast("I")
+        self._counts = numbers[:_PLACES]
+        self._holders = numbers[_PLACES : 2 * _PLACES]  # the process that shows itself at the place, or 0
+        self._used = numbers[2 * _PLACES :]  # how many places may be in use, in shared memory too
         for place in range(_PLACES):
             self._counts[place] = _ABSENT
 
-    def show(self, number: int, connections: int) -> None:
-        """Say how many connections the worker of this number has."""
+    def enter(self, number: int) -> None:
+        """From now on this process is the worker of this number."""
         if number < _PLACES:
-            self._counts[number] = connections
+            self._holders[number] = os.getpid()
+            self.show(number, 0)
             if number >= self._used[0]:
                 self._used[0] = number + 1
 
+    def leave(self, number: int) -> None:
+        """This process accepts no more. If another one is the worker of this number by now, that changes nothing."""
+        if number < _PLACES and self._holders[number] == os.getpid():
+            self.withdraw(number)
+
+    def show(self, number: int, connections: int) -> None:
+        """Say how many connections the worker of this number has, if this process is that."""
+        if number < _PLACES and self._holders[number] == os.getpid():
+            self._counts[number] = connections
+
     def withdraw(self, number: int) -> None:
-        """The worker of this number accepts no more."""
+        """There is no worker of this number any more."""
         if number < _PLACES:
+            self._holders[number] = 0
             self._counts[number] = _ABSENT
 
     def is_present(self, number: int) -> bool:

@@ -171,7 +171,7 @@ class WorkerProcess:
         site.hooks.call("post_worker_init", self)
         self._take_signals(server)
         server.start()
-        master.shares.show(self.number, 0)
+        master.shares.enter(self.number)
         hub = get_hub()
         self._due = monotonic()
         self._beat()
@@ -218,6 +218,7 @@ class WorkerProcess:
         def stop(number: int, frame: FrameType | None) -> None:
             # The master may know already; it does not when somebody else has sent the signal.
             hub.call_soon(self._tell, "leaving")
+            hub.call_soon(self.master.shares.leave, self.number)
             if self._handover is not None:
                 hub.call_soon(self._handover.stop)
             if number == signal.SIGQUIT:

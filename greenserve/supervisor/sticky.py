@@ -9,7 +9,7 @@ it, over a Unix socket, and serves it on from there; until a request comes that 
 a fraction of a millisecond; a client with a connection of its own pays that once.
 
 The master holds the socket of each place, so that what is on its way to a worker that dies waits for the next one
-there. A worker that leaves takes no more from it.
+there. A worker that leaves takes no more from it, and nobody sends to a place without a worker.
 
 What can't be handed over: TLS, whose state is in the process that did the handshake. The number is that of a place and
 nothing secret: whoever forges one chooses a worker, as by connecting again.

@@ -59,6 +59,8 @@ def test_a_pulse_that_a_child_writes_is_read_by_its_parent() -> None:
 def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
     shares = Shares()
     assert not shares.is_ahead(1000), "there is nobody else"
+    shares.enter(0)
+    shares.enter(1)
     shares.show(0, 10)
     shares.show(1, 40)
     assert not shares.is_ahead(13)
@@ -70,9 +72,31 @@ def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
     assert not shares.is_ahead(1000)
 
 
+def test_the_place_of_a_worker_is_its_replacements_as_soon_as_that_is_there() -> None:
+    shares = Shares()
+    shares.enter(0)
+    assert shares.is_present(0)
+    pid = os.fork()
+    if pid == 0:
+        shares.enter(0)
+        shares.show(0, 7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    shares.show(0, 100)  # by the old one, which still has some
+    assert not shares.is_ahead(9)
+    assert shares.is_ahead(10)
+    shares.leave(0)
+    assert shares.is_present(0)
+    shares.enter(0)
+    shares.leave(0)
+    assert not shares.is_present(0)
+
+
 def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
     shares = Shares()
+    shares.enter(5000)
     shares.show(5000, 1)
+    shares.leave(5000)
     shares.withdraw(5000)
     assert not shares.is_ahead(1000)
 
