@@ -125,7 +125,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "limit_request_line",
-            Size(64),
+            Size(1),
             8190,
             "The longest request line, in bytes; a longer one is answered with 414.",
             group=_LIMITS,

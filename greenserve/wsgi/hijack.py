@@ -158,6 +158,24 @@ class HijackedSocket:
         self._note()
         return other
 
+    def detach(self) -> int:
+        """Give the fd away, and close the rest of this without closing the connection.
+
+        Raises:
+            RuntimeError: There are bytes that were read ahead. Nobody could receive them from the fd.
+        """
+        count = self.pending()
+        if count:
+            raise RuntimeError(
+                f"detach() would lose {count} bytes that were read ahead: receive them first, "
+                "or take socket and bytes apart with unwrap_socket()"
+            )
+        if self._beacon is not None:
+            self._beacon.close()
+            self._beacon = None
+        fd: int = self._sock.detach()
+        return fd
+
     def close(self) -> None:
         """Close the connection. Idempotent."""
         self._sock.close()

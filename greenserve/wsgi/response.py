@@ -255,6 +255,10 @@ class Response(Run):
             elif own_length is None and length:
                 extra = b"Content-Length: %d\r\n" % length
         if not (self.keep_alive and protocol.is_1_1):
+            if protocol.method == "CONNECT" and 200 <= answer.code < 300:
+                # RFC 9110 section 9.3.6: the tunnel begins behind the head, and ends with the connection.
+                lines, extra = _without_length(lines), b""
+                self._body, self._left = _CLOSE, 0
             extra += b"Connection: keep-alive\r\n" if self.keep_alive else b"Connection: close\r\n"
             if server.is_1_0_only:
                 lines = b"HTTP/1.0" + lines[8:]
@@ -288,6 +292,9 @@ def _without_content(answer: ResponseHead) -> tuple[bytes, bytes]:
     # RFC 9110 sections 8.6 and 15.3.6: no length in a 204; a 205 must say that it is empty.
     lines = answer.lines
     if length is not None:
-        kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
-        lines = b"\r\n".join(kept)
+        lines = _without_length(lines)
     return lines, b"Content-Length: 0\r\n" if answer.code == 205 else b""
+
+
+def _without_length(lines: bytes) -> bytes:
+    return b"\r\n".join([line for line in lines.split(b"\r\n") if not line.lower().startswith(b"content-length:")])

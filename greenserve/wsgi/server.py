@@ -3,58 +3,56 @@
 from __future__ import annotations
 
 import logging
-import resource
 import socket
-import sys
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from greenlet import greenlet
 
-from greenserve import extras
 from greenserve._originals import monotonic, wall_time
 from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, sleep
-from greenserve.errors import ClosedWhileWaiting, ContentTooLarge, SettingError
+from greenserve.errors import ContentTooLarge
 from greenserve.http.date import date_line
 from greenserve.http.head import Limits
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
-from greenserve.settings import SETTINGS, TLS
-from greenserve.wsgi.accesslog import COMBINED, AccessLog, Logger, Record, TextFile
+from greenserve.wsgi.accesslog import Logger, Record, TextFile
 from greenserve.wsgi.connection import Phase
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.hooks import DisconnectWatch
+from greenserve.wsgi.keywords import (
+    access_log_of,
+    check_class,
+    check_environ,
+    check_flags,
+    check_listening,
+    check_methods,
+    handshaker_of,
+    is_1_0_only,
+    least_size,
+    listeners_of,
+    most_connections,
+    settings_of,
+)
 from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.proxies import Proxies, Trust
 from greenserve.wsgi.response import Response
+from greenserve.wsgi.room import Room
 from greenserve.wsgi.run import WSGIApp
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from greenserve.wsgi.tls import Handshaker
 
-__all__ = ["Server", "server"]
+__all__ = ["Server"]
 
 log = logging.getLogger("greenserve.wsgi")
-
-# Files the process needs beside its connections: listeners, logs, the app's own. A worker has a dozen before it serves,
-# and an app that asks another server has one for each request. Of a small limit half: at 64 that is 32 connections.
-_SPARE_FILES = 100
-
-# On a graceful stop a connection whose last answer left within this time may have a request on its way.
-_STOP_GRACE = 1.0
-
-# Who has been idle for less is left alone when room is needed for another connection.
-_IDLE_AT_LEAST = 1.0
 
 # A connection that has been idle for this long gives up what only makes its next request cheaper.
 _FORGET_AFTER = 1.0
@@ -82,6 +80,9 @@ class Server:
         stopping: A stop has begun: no answer keeps its connection alive any more.
     """
 
+    # On a graceful stop a connection whose last answer left within this time may have a request on its way.
+    stop_grace = 1.0
+
     def __init__(
         self,
         listeners: Any,
@@ -97,20 +98,32 @@ class Server:
         pool: Any = None,
         debug: bool = False,
         capitalize_response_headers: bool = False,
-        minimum_chunk_size: int = 0,
+        minimum_chunk_size: int | None = None,
         max_http_version: str = "HTTP/1.1",
         allow_connect: bool = False,
         keep_underscores: bool = False,
         multiprocess: bool = False,
         **settings: Any,
     ) -> None:
-        self.listeners = _listeners_of(listeners)
+        self.listeners = listeners_of(listeners)
         if not callable(app):
             raise TypeError(f"{app!r} is no WSGI application: it can't be called")
+        check_environ(environ)
+        check_class("protocol", protocol, HttpProtocol)
+        check_methods("pool", pool, "spawn")
+        check_flags(
+            log_output=log_output,
+            log_x_forwarded_for=log_x_forwarded_for,
+            debug=debug,
+            capitalize_response_headers=capitalize_response_headers,
+            allow_connect=allow_connect,
+            keep_underscores=keep_underscores,
+            multiprocess=multiprocess,
+        )
         self.app = app
         self.protocol = protocol
-        values = _settings(settings)
-        self.max_size: int = min(values["max_size"], _max_connections())
+        values = settings_of(settings)
+        self.max_size: int = min(values["max_size"], most_connections())
         self.head_timeout: float = values["head_timeout"]
         self.body_timeout: float = values["body_timeout"]
         self.write_timeout: float = values["write_timeout"]
@@ -130,15 +143,15 @@ class Server:
         self.proxy_senders = Trust(values["proxy_allow_from"])
         self.debug = debug
         self.capitalize_response_headers = capitalize_response_headers
-        self.minimum_chunk_size = minimum_chunk_size
-        self.is_1_0_only = max_http_version == "HTTP/1.0"
+        self.minimum_chunk_size = least_size(minimum_chunk_size)
+        self.is_1_0_only = is_1_0_only(max_http_version)
         self.allow_connect = allow_connect
         self.keep_underscores = keep_underscores
         self.log_x_forwarded_for = log_x_forwarded_for
         self.can_sendfile = True
-        self.access_log = _access_log(log, log_format) if log_output else None
+        self.access_log = access_log_of(log, log_format) if log_output else None
         self.meter: Meter | None = None
-        self.tls = _handshaker(self.listeners, ssl_context, values)
+        self.tls = handshaker_of(self.listeners, ssl_context, values)
         self.environ: Environ = server_environ("http", multiprocess=multiprocess, extra=environ)
         self.tls_environ: Environ = server_environ("https", multiprocess=multiprocess, extra=environ)
         for base in (self.environ, self.tls_environ):
@@ -153,13 +166,12 @@ class Server:
         self._expendable: dict[HttpProtocol, Response | None] = {}  # a stop hangs up on these, while they run
         self._pool = pool
         self._acceptors: list[GreenThread[None]] = []
+        self._broken: OSError | None = None  # why there is no listener left
         self._sweeper: GreenThread[None] | None = None
         self._stop_deadline = _NEVER
-        self._room = WaitQueue()  # acceptors, while there are max_size connections
-        self._longest_idle: deque[tuple[HttpProtocol, float]] = deque()  # and since when they were, when last looked at
+        self._room = Room(self.connections, self.max_size)
         self._watch: DisconnectWatch | None = None
         self._hooks: set[GreenThread[Any]] = set()  # what apps wanted to have called, while it runs
-        self._warned_full = False
         self._gone = WaitQueue()  # whoever waits for the connections to end
         self._ended = WaitQueue()
         self.ended = False
@@ -170,7 +182,13 @@ class Server:
     # Life -----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to accept, in green threads of this OS thread."""
+        """Begin to accept, in green threads of this OS thread.
+
+        Raises:
+            OSError: A listener is closed, or does not listen.
+        """
+        for listener in self.listeners:
+            check_listening(listener)
         self._hub = get_hub()
         for listener in self.listeners:
             listener.settimeout(None)
@@ -186,6 +204,9 @@ class Server:
         """Serve until somebody calls `stop` or closes the listeners. May switch.
 
         Ctrl-C, and SystemExit in a green thread, stop gracefully; so does killing the green thread that called this.
+
+        Raises:
+            OSError: There is no listener left that accepts connections, and nobody has closed the last one.
         """
         if not self._acceptors:
             self.start()
@@ -193,7 +214,7 @@ class Server:
         while True:
             try:
                 self.join()
-                return
+                break
             except (KeyboardInterrupt, SystemExit):
                 # The second one is in a hurry.
                 self.stop(timeout)
@@ -201,6 +222,9 @@ class Server:
             except BaseException:  # killed, or a Timeout: without its caller the server may not go on
                 self.stop(timeout)
                 raise
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            raise OSError(broken.errno, f"the server can't accept connections any more: {broken}") from broken
 
     def join(self) -> None:
         """Wait until the server has stopped. May switch."""
@@ -244,7 +268,7 @@ class Server:
         for listener in self.listeners:
             listener.settimeout(0)  # an acceptor that does not wait now is not to wait later
             listener.interrupt(_Stop())
-        self._room.wake_all()
+        self._room.close()
         for protocol in list(self.connections):
             protocol.tell_of_stop()
         spawn(self._wind_down)
@@ -271,17 +295,17 @@ class Server:
 
     def _close_idle(self, now: float) -> float:
         """Close the connections that wait for nothing, and return in how many seconds to look again."""
-        again = _STOP_GRACE
+        again = grace = self.stop_grace
         for protocol in list(self.connections):
             request = self._expendable.pop(protocol, None)
             if request is not None and request is protocol.response:
                 protocol.hang_up()
             elif protocol.phase is Phase.IDLE:
                 quiet = now - protocol.idle_since
-                if quiet >= _STOP_GRACE:
+                if quiet >= grace:
                     protocol.expire()
                 else:
-                    again = min(again, _STOP_GRACE - quiet)
+                    again = min(again, grace - quiet)
         return again
 
     def _cut(self) -> None:
@@ -301,6 +325,7 @@ class Server:
     # Connections ----------------------------------------------------------------------------------------------------
 
     def _accept(self, listener: GreenSocket) -> None:
+        broken: OSError | None = None
         try:
             try:
                 for conn, address in connections_of(listener):
@@ -308,7 +333,7 @@ class Server:
                     if self.stopping:
                         break
                     if len(self.connections) >= self.max_size:
-                        self._wait_for_room(listener)
+                        self._room.wait(listener)
             except (_Stop, BlockingIOError):
                 pass
             # Whoever the system has told "connected" is served.
@@ -317,12 +342,15 @@ class Server:
                 for conn, address in connections_of(listener):
                     self._admit(conn, address)
         except OSError as exc:
-            if not self.stopping:
-                raise
-            log.error("can't accept the connections that still wait: %s", exc)
+            if self.stopping:
+                log.error("can't accept the connections that still wait: %s", exc)
+            else:
+                log.error("%r accepts no connections any more: %s", listener, exc)
+                broken = exc
         finally:
             listener.close()
             if all(each.fileno() < 0 for each in self.listeners):
+                self._broken = self._broken or broken
                 self.stop()  # if it was not one that closed them: there is nothing left to serve
 
     def _admit(self, conn: GreenSocket, address: Any) -> None:
@@ -352,45 +380,9 @@ class Server:
         finally:
             self.connections.pop(protocol, None)
             self._expendable.pop(protocol, None)
-            self._room.wake()
+            self._room.note_end()
             if self.stopping:
                 self._gone.wake_all()
-
-    def _wait_for_room(self, listener: GreenSocket) -> None:
-        """Wait until another connection has room beside the others: one that is idle may have to go for it."""
-        if not self._warned_full:
-            self._warned_full = True
-            log.warning(
-                "%d connections are open, the most that max_size allows: for more, idle ones close, "
-                "or they wait in the backlog",
-                self.max_size,
-            )
-        while len(self.connections) >= self.max_size and not self.stopping:
-            try:
-                listener.wait_readable()  # nobody has to go before somebody comes
-            except ClosedWhileWaiting:
-                return
-            if len(self.connections) >= self.max_size:
-                self._room.wait(self._make_room(monotonic()))
-
-    def _make_room(self, now: float) -> float:
-        """Close the connection that has been idle for longest, if any has for `_IDLE_AT_LEAST`.
-
-        Returns:
-            In how many seconds it makes sense to ask again.
-        """
-        for may_look in (True, False):
-            while self._longest_idle:
-                protocol, since = self._longest_idle.popleft()
-                if protocol in self.connections and protocol.phase is Phase.IDLE and protocol.idle_since == since:
-                    protocol.expire()
-                    return _IDLE_AT_LEAST
-            if may_look:
-                # All at once: to look at every connection for each newcomer would take more than to serve them.
-                idle = [(each, each.idle_since) for each in self.connections if each.phase is Phase.IDLE]
-                oldest = sorted((each for each in idle if now - each[1] >= _IDLE_AT_LEAST), key=itemgetter(1))
-                self._longest_idle.extend(oldest)
-        return _IDLE_AT_LEAST / 10
 
     def watch_client(self, protocol: HttpProtocol, callback: Callable[[], Any]) -> None:
         """Call ``callback`` in the hub's OS thread once the client of ``protocol`` has left."""
@@ -496,125 +488,6 @@ class Server:
     def too_large(self) -> ContentTooLarge:
         """What a body over ``limit_request_body`` is refused with."""
         return ContentTooLarge(f"the body is longer than {self.limit_request_body} bytes")
-
-
-def server(
-    sock: GreenSocket | Iterable[GreenSocket],
-    site: WSGIApp,
-    log: Logger | TextFile | None = None,
-    environ: dict[str, Any] | None = None,
-    max_size: int | None = None,
-    max_http_version: str = "HTTP/1.1",
-    protocol: type[HttpProtocol] = HttpProtocol,
-    server_event: Any = None,
-    minimum_chunk_size: int | None = None,
-    log_x_forwarded_for: bool = False,
-    custom_pool: Any = None,
-    keepalive: bool | float | None = True,
-    log_output: bool = True,
-    log_format: str | Callable[[Record], str] | None = None,
-    url_length_limit: int | None = None,
-    debug: bool = False,
-    socket_timeout: float | None = None,
-    capitalize_response_headers: bool = False,
-    **settings: Any,
-) -> None:
-    """Serve ``site`` on the listening socket ``sock`` until stopped. May switch.
-
-    The keywords are eventlet's, and those of `Server`.
-
-    Args:
-        sock: What `greenserve.listen` returns, or several of those.
-        site: The WSGI application.
-        log: Where the access log goes: a logger, or whatever has its ``info`` and ``debug``, or a file. The logger
-            ``greenserve.access``, if None.
-        environ: Put into every request's environ.
-        max_size: How many connections may be open at once.
-        max_http_version: ``"HTTP/1.0"`` turns keep-alive and chunked answers off.
-        protocol: The class that handles a connection.
-        server_event: Gets the `Server` object by its ``send``.
-        minimum_chunk_size: Collect an answer's blocks until they have this many bytes. None sends each at once.
-        log_x_forwarded_for: Put X-Forwarded-For before the client's address in the log. Clients can forge it.
-        custom_pool: A `GreenPool` to run connections in; it bounds them too.
-        keepalive: False turns it off; a number is the idle timeout in seconds.
-        log_output: False turns the access log off.
-        log_format: See `greenserve.wsgi.accesslog`.
-        url_length_limit: The longest request line in bytes.
-        debug: Show the client the traceback of an app that failed.
-        socket_timeout: For how many seconds a client may keep the server waiting, in a head, a body and an answer, and
-            between two requests unless ``keepalive`` is a number.
-        capitalize_response_headers: Send ``etag`` as ``Etag``.
-        settings: More keywords of `Server`.
-    """
-    if max_size is not None:
-        settings["max_size"] = max_size
-    if keepalive is not True:
-        settings["keep_alive"] = float(keepalive or 0)
-    if url_length_limit is not None:
-        settings["limit_request_line"] = url_length_limit
-    if socket_timeout is not None:
-        for name in ("head_timeout", "body_timeout", "write_timeout", "keep_alive"):
-            settings.setdefault(name, float(socket_timeout))
-    running = Server(
-        sock,
-        site,
-        environ=environ,
-        log=log,
-        log_output=log_output,
-        log_format=log_format,
-        log_x_forwarded_for=log_x_forwarded_for,
-        protocol=protocol,
-        pool=custom_pool,
-        debug=debug,
-        capitalize_response_headers=capitalize_response_headers,
-        minimum_chunk_size=minimum_chunk_size or 0,
-        max_http_version=max_http_version,
-        **settings,
-    )
-    if server_event is not None:
-        server_event.send(running)
-    running.serve_forever()
-
-
-def _listeners_of(given: Any) -> list[GreenSocket]:
-    listeners: list[GreenSocket] = list(given) if isinstance(given, (list, tuple)) else [given]
-    for listener in listeners:
-        if not isinstance(listener, GreenSocket):
-            raise TypeError(f"can't serve on {listener!r}: give what greenserve.listen(('127.0.0.1', 8000)) returns")
-    return listeners
-
-
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    values = {}
-    for name, setting in SETTINGS.items():
-        if setting.keyword_of == "server":
-            values[name] = setting.parse(given.pop(name)) if name in given else setting.default
-    if given:
-        raise TypeError(f"Server() takes no keyword {', '.join(sorted(given))}; it takes {', '.join(sorted(values))}")
-    return values
-
-
-def _handshaker(
-    listeners: list[GreenSocket], ssl_context: SSLContext | None, values: dict[str, Any]
-) -> Handshaker | None:
-    given = [name for name, setting in SETTINGS.items() if setting.group == TLS and values[name] != setting.default]
-    if ssl_context is None and given and values["certfile"] is None:
-        raise SettingError(f"{', '.join(given)} without certfile: a server needs a certificate to speak TLS")
-    if ssl_context is not None and given:
-        raise SettingError(f"{', '.join(given)} beside ssl_context: the context says that already")
-    if ssl_context is None and not given and not any(listener.is_tls for listener in listeners):
-        return None
-    handshaker: Handshaker = extras.load(None, "greenserve.wsgi.tls").Handshaker(ssl_context, values)
-    return handshaker
-
-
-def _access_log(target: Logger | TextFile | None, log_format: str | Callable[[Record], str] | None) -> AccessLog:
-    return AccessLog(logging.getLogger("greenserve.access") if target is None else target, log_format or COMBINED)
-
-
-def _max_connections() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft - min(_SPARE_FILES, soft // 2)
 
 
 def _describe(listener: GreenSocket, scheme: str) -> str:

@@ -150,6 +150,8 @@ def _read_context(settings: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 def _check(context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"ssl_context={context!r} is no ssl.SSLContext")
     if context is not None and context.protocol == ssl.PROTOCOL_TLS_CLIENT:
         raise ValueError("a context for clients can't serve: make it with ssl.PROTOCOL_TLS_SERVER")
     return context

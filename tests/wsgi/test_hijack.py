@@ -109,6 +109,26 @@ def test_a_taken_connection_is_the_apps_until_it_ends_and_ends_without_a_word(of
     assert '"GET / HTTP/1.1" 101 ' in lines.getvalue()
 
 
+def test_detach_refuses_to_lose_what_was_read_ahead_and_then_gives_the_fd_away():
+    def app(environ, start_response):
+        sock = environ["greenserve.socket"]
+        sock.fileno()  # with bytes read ahead it has an fd of its own
+        with pytest.raises(RuntimeError, match=r"would lose 5 bytes .* unwrap_socket"):
+            sock.detach()
+        assert sock.recv(100) == b"early"
+        fd = sock.detach()
+        assert sock.fileno() == -1
+        with socket.socket(fileno=fd) as other:
+            other.settimeout(5)
+            other.sendall(b"still open")
+        return []
+
+    with running(app) as run:
+        client = run.connect()
+        client.send(UPGRADE + b"early")
+        assert client.read_rest() == b"still open"
+
+
 def test_a_connection_the_app_left_open_is_closed_when_the_app_returns():
     def app(environ, start_response):
         environ["gunicorn.socket"].sendall(b"bye")

@@ -225,6 +225,51 @@ def test_url_length_limit_is_for_the_request_line():
         assert run.ask(get("/" + "x" * (101 - line))).code == 414
 
 
+def test_a_short_url_length_limit_is_kept_to_as_well():
+    with serving(hello, url_length_limit=20) as run:
+        assert run.ask(get("/abcdef")).code == 200
+        assert run.ask(get("/abcdefg")).code == 414
+
+
+WRONG = [
+    ({"log": 5}, TypeError, "log=5 is neither a logger nor a file"),
+    ({"log_format": 5}, TypeError, "log_format=5"),
+    ({"log_format": "%(nothing)s"}, ValueError, r"log_format has no %\(nothing\)"),
+    ({"environ": [("a", 1)]}, TypeError, "environ="),
+    ({"protocol": 5}, TypeError, "protocol=5 is no subclass of greenserve.wsgi.protocol.HttpProtocol"),
+    ({"protocol": Server}, TypeError, "protocol="),
+    ({"server_event": 5}, TypeError, r"server_event=5 has no send\(\)"),
+    ({"custom_pool": 5}, TypeError, r"custom_pool=5 has no spawn\(\)"),
+    ({"minimum_chunk_size": "4096"}, TypeError, "minimum_chunk_size='4096'"),
+    ({"minimum_chunk_size": True}, TypeError, "minimum_chunk_size=True"),
+    ({"minimum_chunk_size": -1}, ValueError, "minimum_chunk_size=-1"),
+    ({"max_http_version": "HTTP/2"}, ValueError, "max_http_version='HTTP/2'"),
+    ({"max_http_version": 1.1}, ValueError, "max_http_version=1.1"),
+    ({"keepalive": "often"}, ValueError, "the keyword keepalive"),
+    ({"keepalive": -1}, ValueError, "the keyword keepalive"),
+    ({"url_length_limit": 0}, ValueError, "the keyword url_length_limit"),
+    ({"url_length_limit": "long"}, ValueError, "the keyword url_length_limit"),
+    ({"socket_timeout": "long"}, ValueError, "the keyword socket_timeout"),
+    ({"socket_timeout": -1}, ValueError, "the keyword socket_timeout"),
+    ({"max_size": 0}, ValueError, "max_size"),
+    ({"max_size": 1.5}, ValueError, "max_size"),
+    ({"ssl_context": 5}, TypeError, "ssl_context=5"),
+    *(
+        ({name: "no"}, TypeError, f"{name}='no'")
+        for name in (
+            "debug", "log_output", "log_x_forwarded_for", "capitalize_response_headers", "allow_connect",
+            "keep_underscores", "multiprocess",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keywords", "error", "message"), WRONG, ids=[str(row[0]) for row in WRONG])
+def test_a_wrong_value_is_told_at_once_by_the_keyword_that_has_it(keywords, error, message):
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(error, match=message):
+        wsgi.server(sock, hello, **keywords)
+
+
 def test_socket_timeout_is_for_a_client_that_keeps_the_server_waiting_anywhere():
     def app(environ, start_response):
         environ["wsgi.input"].read()

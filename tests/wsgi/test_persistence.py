@@ -171,7 +171,7 @@ def test_what_follows_a_connect_is_never_executed():
 
     with running(app, allow_connect=True) as run:
         client = run.connect()
-        client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + get("/tunnelled"))
+        client.send(CONNECT + get("/tunnelled"))
         assert client.read_rest().startswith(b"HTTP/1.1 200 OK\r\n")
     assert executed == ["CONNECT"]
 
@@ -270,3 +270,45 @@ def test_many_requests_on_many_connections_are_never_mixed_up():
         for thread in [greenserve.spawn(talk, number) for number in range(50)]:
             thread.wait()
         assert (run.server.accepted, run.server.requests) == (50, 1000)
+
+
+CONNECT = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "body"),
+    [
+        ("200 OK", [], [b"tunnel"]),
+        ("200 OK", [("Content-Length", "3"), ("X-Kept", "1")], [b"tun", b"nel"]),
+        ("299 Fine", [], iter([b"tun", b"nel"])),
+        ("204 No Content", [("X-Kept", "1")], [b"tunnel"]),
+        ("200 OK", [], []),
+    ],
+)
+def test_behind_the_head_of_a_success_to_connect_the_tunnel_begins(status, fields, body):
+    # RFC 9110 section 9.3.6: neither Content-Length nor Transfer-Encoding.
+    body = list(body) if isinstance(body, list) else body
+
+    def app(environ, start_response):
+        start_response(status, fields)
+        return body
+
+    with running(app, allow_connect=True) as run:
+        client = run.connect()
+        client.send(CONNECT)
+        _, sent = client.read_head()
+        names = [name.lower() for name, _ in sent]
+        assert b"content-length" not in names
+        assert b"transfer-encoding" not in names
+        assert (b"x-kept" in names) is (("X-Kept", "1") in fields)
+        assert client.read_rest() == (b"" if body == [] else b"tunnel")
+
+
+def test_a_failure_of_connect_is_framed_as_any_other():
+    def app(environ, start_response):
+        start_response("407 Proxy Authentication Required", [])
+        return [b"who?"]
+
+    with running(app, allow_connect=True) as run:
+        answer = run.ask(CONNECT)
+        assert (answer.code, answer.body, answer.fields["content-length"]) == (407, b"who?", "4")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 
 import pytest
 
 import greenserve
 from greenserve import wsgi
+from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi import Server
 from tests.wsgi.raw import Client, get
 
@@ -102,6 +105,73 @@ def test_a_server_whose_listener_is_closed_returns():
     with greenserve.Timeout(5):
         thread.wait()
     client.close()
+
+
+def test_a_socket_that_does_not_listen_is_told_at_once():
+    for bind in (True, False):
+        with GreenSocket() as sock, greenserve.Timeout(5):
+            if bind:
+                sock.bind(("127.0.0.1", 0))
+            with pytest.raises(OSError, match="does not listen") as raised:
+                wsgi.server(sock, echo)
+            assert raised.value.errno == errno.EINVAL
+            assert sock.fileno() >= 0
+
+
+def test_a_socket_that_is_closed_is_told_at_once_and_none_of_the_others_is_served():
+    with greenserve.listen(("127.0.0.1", 0)) as good, greenserve.Timeout(5):
+        closed = greenserve.listen(("127.0.0.1", 0))
+        closed.close()
+        server = Server([good, closed], echo)
+        with pytest.raises(OSError, match="it is closed") as raised:
+            server.serve_forever()
+        assert raised.value.errno == errno.EBADF
+        assert good.fileno() >= 0
+        assert (server.accepted, server.connections) == (0, {})
+
+
+def test_a_server_whose_listener_breaks_raises_once_its_requests_have_ended(caplog):
+    entered, go_on = greenserve.Event(), greenserve.Event()
+
+    def app(environ, start_response):
+        entered.send()
+        go_on.wait()
+        return echo(environ, start_response)
+
+    listener = greenserve.listen(("127.0.0.1", 0))
+    address = listener.getsockname()
+    thread = greenserve.spawn(wsgi.server, listener, app)
+    client = Client(address)
+    client.send(get())
+    entered.wait()
+    listener.shutdown(socket.SHUT_RDWR)  # accept() says EINVAL from now on
+    while listener.fileno() >= 0:
+        greenserve.sleep(0)
+    go_on.send()
+    assert client.read().body == b"hello"
+    with greenserve.Timeout(5), pytest.raises(OSError, match="the server can't accept connections any more") as raised:
+        thread.wait()
+    assert raised.value.errno == errno.EINVAL
+    assert sum("accepts no connections any more" in record.getMessage() for record in caplog.records) == 1
+    client.close()
+
+
+def test_of_several_listeners_one_may_break(caplog):
+    broken, good = greenserve.listen(("127.0.0.1", 0)), greenserve.listen(("127.0.0.1", 0))
+    address = good.getsockname()
+    server = Server([broken, good], echo)
+    thread = greenserve.spawn(server.serve_forever)
+    greenserve.sleep(0)
+    broken.shutdown(socket.SHUT_RDWR)
+    while broken.fileno() >= 0:
+        greenserve.sleep(0)
+    client = Client(address)
+    assert client.ask(get()).body == b"hello"
+    client.close()
+    server.stop(0)
+    with greenserve.Timeout(5):
+        thread.wait()  # it was stopped, and that is no failure: what broke was logged
+    assert "accepts no connections any more" in caplog.text
 
 
 def test_a_server_may_be_made_in_one_os_thread_and_run_in_another():
