@@ -56,7 +56,7 @@ class GreenThread(greenlet, Generic[T]):
 
     def run(self) -> None:
         """What the greenlet runs. Not for callers."""
-        call, self._call, self._start = self._call, None, None
+        call, self._start = self._call, None
         assert call is not None
         try:
             self._result = call()
@@ -75,6 +75,7 @@ class GreenThread(greenlet, Generic[T]):
 
     def _finish(self) -> None:
         hub, self._hub = self._hub, None  # the mark of the end: `ended` reads it
+        self._call = None
         if self._links:
             links, self._links = self._links, None
             for link in links:
@@ -161,12 +162,30 @@ class GreenThread(greenlet, Generic[T]):
         """As ``greenlet.throw``, for the hub. One that has not started never runs, and ends with the exception."""
         if self or self.dead:
             return super().throw(*throw_args)
-        start, self._start, self._call = self._start, None, None
+        start, self._start = self._start, None
         if start is not None:
             start.cancel()
         self._error = _as_exception(throw_args)
         self._finish()
         return super().throw(GreenletExit)
+
+    def __repr__(self) -> str:
+        call = self._call
+        name = "" if call is None else f" {_name_of(call.func)},"
+        if self.ended:
+            state = "ended"
+        elif self._start is not None:
+            state = "not started"
+        else:
+            state = "running" if self.gr_frame is None else "parked"
+        return f"<{type(self).__name__} at {id(self):#x}:{name} {state}>"
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
 
 
 class _Link:

@@ -69,9 +69,11 @@ def listen(
     ``::ffff:192.0.2.1``. A Unix socket's file that nobody listens on any more is replaced.
 
     Raises:
+        ValueError: ``addr`` is text such as ``"127.0.0.1:8000"``, which is no pair, and hardly meant as a path.
         OSError: As the system says; ``filename`` is the address.
     """
-    family = _family_of(addr) if family is None else family
+    if family is None:
+        family = _family_of(addr, "listen")
     try:
         sock = GreenSocket(family, SOCK_STREAM)
         try:
@@ -94,10 +96,19 @@ def listen(
     return sock
 
 
-def _family_of(addr: Address) -> int:
-    if not isinstance(addr, tuple):
-        return AF_UNIX
-    return AF_INET6 if isinstance(addr[0], str) and ":" in addr[0] else AF_INET
+def _family_of(addr: Address, caller: str) -> int:
+    """Return the family that ``addr`` has by its shape. Raises ValueError, in the name of ``caller``."""
+    if isinstance(addr, tuple):
+        return AF_INET6 if isinstance(addr[0], str) and ":" in addr[0] else AF_INET
+    if isinstance(addr, str):
+        host, colon, port = addr.rpartition(":")
+        # A file would be made of that name, and no client ever come.
+        if colon and port.isdigit() and "/" not in addr and "\0" not in addr:
+            raise ValueError(
+                f"{caller}({addr!r}): give host and port as a pair, {caller}(({host.strip('[]')!r}, {int(port)})). "
+                f"The Unix socket of that name is './{addr}'"
+            )
+    return AF_UNIX
 
 
 def _describe(addr: Address) -> str:
@@ -229,13 +240,14 @@ def connect(addr: Address, family: int | None = None, bind: Address | None = Non
         bind: The address to connect from.
 
     Raises:
+        ValueError: ``addr`` is text such as ``"127.0.0.1:8000"``, as for `listen`.
         OSError: As the system says, for the last address; ``filename`` is ``addr``.
     """
     try:
         if isinstance(addr, tuple):
             found = getaddrinfo(addr[0], addr[1], family or 0, SOCK_STREAM)
             return _connect_first([(info[0], (*info[4][:2], *addr[2:], *info[4][len(addr) :])) for info in found], bind)
-        return _connect_first([(AF_UNIX if family is None else family, os.fspath(addr))], bind)
+        return _connect_first([(_family_of(addr, "connect") if family is None else family, os.fspath(addr))], bind)
     except OSError as exc:
         exc.filename = _describe(addr)
         raise

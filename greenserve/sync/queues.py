@@ -22,6 +22,14 @@ __all__ = ["Empty", "Full", "LifoQueue", "LightQueue", "PriorityQueue", "Queue"]
 T = TypeVar("T")
 
 
+def _check_timeout(timeout: float | None) -> float | None:
+    """Return ``timeout``. Raises ValueError, as the standard library's queues do."""
+    # Not before it comes to waiting: what need not wait is to cost nothing more.
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout must be None or at least 0 seconds, not {timeout!r}")
+    return timeout
+
+
 class LightQueue(Generic[T]):
     """Items, first in first out.
 
@@ -59,6 +67,7 @@ class LightQueue(Generic[T]):
 
         Raises:
             Full: There is no room within ``timeout`` seconds, or now unless ``block``.
+            ValueError: ``timeout`` is negative, where it comes to waiting.
         """
         slots = self._slots
         # Here and in get(), Semaphore's acquire and release are written out: the calls would double the cost.
@@ -66,7 +75,7 @@ class LightQueue(Generic[T]):
             try:
                 slots._free.pop()  # atomic: list.pop
             except IndexError:
-                if not (slots._take() or (block and slots._wait(timeout))):
+                if not (slots._take() or (block and slots._wait(_check_timeout(timeout)))):
                     raise Full from None
         try:
             self._add(item)
@@ -89,6 +98,7 @@ class LightQueue(Generic[T]):
 
         Raises:
             Empty: There is none within ``timeout`` seconds, or now unless ``block``.
+            ValueError: ``timeout`` is negative, where it comes to waiting.
         """
         items = self._items
         slots = self._slots
@@ -97,6 +107,7 @@ class LightQueue(Generic[T]):
         except IndexError:
             if not block:
                 raise Empty from None
+            _check_timeout(timeout)
         else:
             try:
                 return self._pop()

@@ -20,6 +20,7 @@ from greenserve.compat.eventlet._face import (
     db_pool,
     debug,
     hubs,
+    queue,
     tpool,
     websocket,
     wsgi,
@@ -126,6 +127,15 @@ def test_a_coroutine_is_a_green_thread_that_can_be_killed_and_a_green_thread_can
     spawn_for_awaitable(asyncio.sleep(0)).wait()
     """
     assert run_under_greenserve(script) == "8 21\ncancelled\n"
+
+
+def test_a_negative_time_to_wait_for_a_queue_has_run_out() -> None:
+    items = queue.Queue(1)
+    with pytest.raises(queue.Empty):
+        items.get(timeout=-1)
+    items.put(1)
+    with pytest.raises(queue.Full):
+        items.put(2, timeout=-1)
 
 
 def test_connections_come_from_a_pool(tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ class PageRun:
         try:
             served.stop()
             if shown:
-                check_output(f"{shown}...\n", self._with_written_ports(served.text()))
+                # The log is another stream, and may come first.
+                check_output(f"...\n{shown}...\n", self._with_written_ports(served.text()))
         except AssertionError as exc:
             return f"{self.page}:{block.line}: {exc}"
         return ""

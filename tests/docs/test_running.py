@@ -75,7 +75,7 @@ def test_a_page_that_tells_the_truth_passes(text: str, tmp_path: Path) -> None:
         ("<!-- test: serve -->\n```python\nprint('no')\n```\n", "page.md:2: ended with 0 before it served\nno"),
         (
             SERVED_BY_COMMAND.replace("$ python app.py\nserving", "$ python app.py\nwaiting"),
-            "page.md:14: shows\nwaiting at",
+            "page.md:14: shows\n...\nwaiting at",
         ),
         (EXCERPT.format("def is_not_there():"[::-1]), "page.md:2: not in the source"),
     ],

@@ -4,10 +4,12 @@ import errno
 import inspect
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_UNIX
 from typing import Any
 
 import pytest
@@ -49,6 +51,26 @@ def test_a_path_is_a_unix_socket(kind: Callable[[Any], Any], tmp_path: Path) -> 
         with connect(kind(path)) as client, listener.accept()[0] as accepted:
             client.send(b"hello")
             assert accepted.recv(9) == b"hello"
+
+
+@pytest.mark.parametrize("addr", ["127.0.0.1:8000", ":8000", "localhost:0", "[::1]:8000", "books:1"])
+@pytest.mark.parametrize("use", [listen, connect])
+def test_a_host_and_a_port_in_one_text_are_not_taken_for_a_path(
+    use: Callable[[Any], Any], addr: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f"{use.__name__}({addr!r}): give host and port as a pair, ")):
+        use(addr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("addr", ["./books:1", "books", "books:a", "1", Path("books:1"), b"books:1"])
+def test_a_path_may_look_like_many_things(addr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with listen(addr), connect(addr) as client:
+        assert client.family == AF_UNIX
+    with listen("books:1", AF_UNIX):
+        assert Path("books:1").is_socket()
 
 
 def test_an_abstract_name_is_a_unix_socket_without_a_file() -> None:

@@ -18,6 +18,11 @@ from greenserve.sync.semaphores import Slots
 __all__ = ["Empty", "Full", "LifoQueue", "LightQueue", "PriorityQueue", "Queue"]
 
 
+def _not_negative(timeout: float | None) -> float | None:
+    """What eventlet makes of a timeout: a negative one has run out already."""
+    return timeout if timeout is None or timeout > 0 else 0
+
+
 class LightQueue(queues.LightQueue[Any]):
     """As `greenserve.LightQueue`.
 
@@ -52,7 +57,7 @@ class LightQueue(queues.LightQueue[Any]):
         Raises:
             Full: There is no room within ``timeout`` seconds, or now unless ``block``.
         """
-        super().put(item, block, timeout)
+        super().put(item, block, _not_negative(timeout))
         if self._maxsize == 0 and block and not self.qsize() and getcurrent() is not get_hub().greenlet:
             sleep(0)  # a getter has it
 
@@ -67,7 +72,7 @@ class LightQueue(queues.LightQueue[Any]):
             hub = get_hub()
             if getcurrent() is hub.greenlet:
                 return self._take_from_putter(slots, hub)
-        return super().get(block, timeout)
+        return super().get(block, _not_negative(timeout))
 
     def _take_from_putter(self, slots: Slots, hub: Hub) -> Any:
         """In the hub, where nobody can wait: let the first who waits to put in a channel do so."""
