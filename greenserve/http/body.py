@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import io
 import re
-import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
@@ -23,6 +22,8 @@ __all__ = ["EMPTY_BODY", "Body", "ChunkedBody", "LengthBody", "Source"]
 MAX_PIECE = 65536
 # The same where the caller has allocated it: others have their turn in between.
 MAX_PIECE_INTO = 262144
+# For so many bytes room is made before they come.
+_MAX_ROOM = 8 << 20
 MAX_CHUNK_LINE = 1024
 # Chunk extensions in all may be as long as this and the data together: who signs large chunks stays far below, and
 # who sends a kilobyte of extension with each byte is stopped.
@@ -113,49 +114,54 @@ class Body:
 
     def _gather(self, size: int | None, by_line: bool) -> bytes:
         left = None if size is None or size < 0 else size
-        first = b""
+        before = self.received
+        remaining = self.remaining
         try:
-            if left != 0:
-                first = self._take(MAX_PIECE if left is None else left, by_line)
+            if not by_line and remaining is not None and min(remaining, left or remaining) > MAX_PIECE:
+                return self._read_long(b"", left)
+            first = b"" if left == 0 else self._take(MAX_PIECE if left is None else left, by_line)
             if not first or len(first) == left or (by_line and first[-1] == _LF):
                 return first
-            return self._go_on(first, left, by_line)
+            return self._read_line_on(first, left) if by_line else self._read_long(first, left)
         except BaseException as exc:
-            if first:
+            if self.received != before:
                 self._lose(exc)
             raise
 
-    def _go_on(self, first: bytes, size: int | None, by_line: bool) -> bytes:
-        """Return what `_gather` is to return, in more than one piece; ``first`` is the first.
-
-        In one buffer that grows with what comes, and never by a length that somebody only announced: pieces, and then
-        their sum, would be twice the memory, taken afresh from the system for each large body.
-        """
+    def _read_line_on(self, first: bytes, size: int | None) -> bytes:
+        """Return the line that begins with ``first``, as `readline` does."""
         whole = io.BytesIO()
-        whole.write(first)
-        count = len(first)
-        if by_line:
-            while size is None or count < size:
-                piece = self._take(MAX_PIECE if size is None else size - count, True)
-                count += whole.write(piece)
-                if not piece or piece[-1] == _LF:
-                    break
-            return whole.getvalue()
-        ended = False
-        while not ended and (size is None or count < size):
-            end = min(2 * max(count, MAX_PIECE), sys.maxsize if size is None else size)
-            if self.remaining is not None:
-                end = min(end, count + max(1, self.remaining))
-            whole.seek(end - 1)
-            whole.write(b"\0")
-            with whole.getbuffer() as buffer:
-                while count < end and not ended:
-                    with buffer[count:end] as room:
-                        taken = self._take_into(room)
-                    ended = not taken
-                    count += taken
-        whole.truncate(count)
+        count = whole.write(first)
+        while size is None or count < size:
+            piece = self._take(MAX_PIECE if size is None else size - count, True)
+            count += whole.write(piece)
+            if not piece or piece[-1] == _LF:
+                break
         return whole.getvalue()
+
+    def _read_long(self, first: bytes, size: int | None) -> bytes:
+        """Return what `read` is to return, where ``first`` is its beginning.
+
+        What comes goes right into what is returned, as far as a length is known. A length that somebody only announced
+        costs address space, no memory: a page of it becomes real when it is written to.
+        """
+        # Its read() has memory of that size filled by readinto(), and with a buffer of 1 it reads nothing ahead. There
+        # is no other way in Python to memory that nobody has written zeros to before.
+        filler = io.BufferedReader(self, 1)  # type: ignore[type-var]  # it has what a raw stream needs
+        whole = io.BytesIO()
+        count = whole.write(first)
+        while True:
+            remaining = self.remaining
+            room = MAX_PIECE_INTO if remaining is None else min(_MAX_ROOM, max(1, remaining))
+            if size is not None:
+                room = min(room, size - count)
+            piece = filler.read(room)
+            ended = len(piece) < room or room in (remaining, size)
+            if ended and not count:
+                return piece
+            count += whole.write(piece)
+            if ended or count == size:
+                return whole.getvalue()
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is there, at least one byte and at most ``size``; ``b""`` at the end."""

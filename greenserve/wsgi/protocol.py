@@ -65,6 +65,7 @@ _CLOSE = Next.CLOSE
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
 _RUNNING = Phase.RUNNING
+_SHORTEST = BOUNDS[0]
 
 
 class HttpProtocol(Connection):
@@ -72,8 +73,8 @@ class HttpProtocol(Connection):
 
     Attributes:
         served: How many requests it has answered.
-        started: When the request that runs began, in monotonic seconds; 0 if nobody wants to know. In the phase HEAD,
-            when its first byte came.
+        started: When the request that runs was there, in monotonic seconds, if anybody wants to know. In the phase
+            HEAD, when its first byte came.
         method: That of the request that runs.
         response: The answer to the request that runs, or None; made by ``response_class``.
         body: The body of that request, while there may be more of it to read.
@@ -229,7 +230,11 @@ class HttpProtocol(Connection):
         access_log = server.access_log
         is_logged = access_log is not None and access_log.enabled
         meter = server.meter
-        started = self.started = monotonic() if is_logged or meter is not None else 0.0
+        started = 0.0
+        if is_logged or meter is not None:
+            # When the hub saw its bytes; those of a pipeline have been there since the answer before. No clock is read.
+            seen, idle_since = server.hub.now, self.idle_since
+            started = self.started = seen if seen > idle_since else idle_since
         try:
             response.execute(server.app, environ)
         except BaseException as exc:
@@ -247,7 +252,7 @@ class HttpProtocol(Connection):
                 elif meter is not None:
                     head = response.head
                     meter.by_status[0 if head is None else head.code] += 1
-                    meter.buckets[find_bucket(BOUNDS, seconds)] += 1
+                    meter.buckets[0 if seconds <= _SHORTEST else find_bucket(BOUNDS, seconds)] += 1
                     meter.seconds += seconds
                     meter.bytes_out += response.sent
                 if is_logged:

@@ -39,6 +39,7 @@ from greenserve.wsgi.keywords import (
     most_connections,
     settings_of,
 )
+from greenserve.wsgi.memory import keep_freed_memory
 from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.proxies import Proxies, Trust
@@ -72,6 +73,7 @@ class Server:
 
     Attributes:
         connections: The open connections.
+        hub: The hub that it runs on.
         access_log: Where requests are logged, or None.
         meter: Counts answers, or None.
         requests: Requests whose app was run.
@@ -175,7 +177,7 @@ class Server:
         self._gone = WaitQueue()  # whoever waits for the connections to end
         self._ended = WaitQueue()
         self.ended = False
-        self._hub = get_hub()
+        self.hub = get_hub()
         self.date_end = b""  # the Date field, and the empty line that ends a head
         self.date_until = 0.0  # until when that is right, in monotonic seconds
 
@@ -189,7 +191,8 @@ class Server:
         """
         for listener in self.listeners:
             check_listening(listener)
-        self._hub = get_hub()
+        keep_freed_memory()
+        self.hub = get_hub()
         for listener in self.listeners:
             listener.settimeout(None)
             if listener.family in (socket.AF_INET, socket.AF_INET6):
@@ -244,7 +247,7 @@ class Server:
                 None is the server's own setting.
         """
         timeout = self.graceful_timeout if graceful_timeout is None else graceful_timeout
-        self._hub.call_soon(self._begin_stop, monotonic() + timeout)
+        self.hub.call_soon(self._begin_stop, monotonic() + timeout)
 
     def reload_certificates(self, ssl_context: SSLContext | None = None) -> None:
         """Use ``ssl_context`` for the handshakes to come, or what certificate and key files hold now.
@@ -452,7 +455,7 @@ class Server:
                 if before is not response:
                     since = now
                 elif now - since >= timeout:
-                    self._hub.call_soon(protocol.time_out, thread, response)
+                    self.hub.call_soon(protocol.time_out, thread, response)
                 running[protocol] = response, since
         return running
 
