@@ -234,7 +234,7 @@ class HttpProtocol(Connection):
         if is_logged or meter is not None:
             # When the hub saw its bytes; those of a pipeline have been there since the answer before. No clock is read.
             seen, idle_since = server.hub.now, self.idle_since
-            started = self.started = seen if seen > idle_since else idle_since
+            started = self.started = seen if seen > idle_since else idle_since  # noqa: FURB136 - max() costs a call
         try:
             response.execute(server.app, environ)
         except BaseException as exc:
@@ -348,7 +348,7 @@ class HttpProtocol(Connection):
         self._framing = framing if framing.body is not BodyKind.NONE else None
         # From the second request on: most connections with only one would pay for what they never use.
         is_plain = self.served and self._framing is None and line.authority is None and framing.upgrade is None
-        self._last_head = LastHead.remember(buffer, limits, fields, environ) if is_plain else None
+        self._last_head = LastHead.remember(buffer[:end], limits, fields, environ) if is_plain else None
         return environ
 
     def connection_environ(self) -> Environ:
