@@ -23,7 +23,6 @@ from functools import cache
 from queue import Empty
 from types import ModuleType
 from typing import Any
-from uuid import uuid4
 
 import socketio
 from engineio.base_server import BaseServer
@@ -181,6 +180,15 @@ class LocalManager(socketio.PubSubManager):
         self._pid = 0  # of the process that has the bus: this object may have been made before the fork
         self._bus: Bus | None = None
 
+    @property
+    def host_id(self) -> str:
+        """Who we are to the others. Each process is another one, even if this object was made before the fork."""
+        return f"{self._host_id}.{os.getpid()}"
+
+    @host_id.setter
+    def host_id(self, value: str) -> None:
+        self._host_id = value
+
     def set_server(self, server: socketio.Server) -> None:
         """Called by the server that this is for."""
         super().set_server(server)
@@ -200,7 +208,6 @@ class LocalManager(socketio.PubSubManager):
             if self._pid != pid and not self.write_only:
                 place = current_place()
                 folder = place.folder if self._path is None and place is not None else self._path
-                self.host_id = uuid4().hex
                 self._bus = None if folder is None else Bus(folder, self.channel)
                 self._pid = pid
                 if self._bus is not None:

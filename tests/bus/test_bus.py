@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -110,6 +111,30 @@ def test_other_os_threads_may_publish(folder: str) -> None:
         for thread in threads:
             thread.wait(DEADLINE)
         assert sorted(bob.hear() for _ in range(150)) == sorted(numbers * 3)
+
+
+def test_a_member_may_live_in_another_os_thread(folder: str) -> None:
+    heard: greenserve.Queue[bytes] = greenserve.Queue()
+
+    def listen(bus: Bus) -> None:
+        for message in bus.messages():
+            heard.put(message)
+            if message == b"end":
+                break
+        bus.close()
+
+    with members(folder, 1) as (ann,):
+        bus = Bus(folder, "a")
+        thread = threading.Thread(target=listen, args=(bus,))
+        thread.start()
+        ann.bus.publish(b"to the thread")
+        assert heard.get(timeout=DEADLINE) == b"to the thread"
+        bus.publish(b"by way of the thread")
+        assert ann.hear() == b"by way of the thread"
+        ann.bus.publish(b"end")
+        greenserve.execute(thread.join, DEADLINE)
+        assert not thread.is_alive()
+        ann.bus.publish(b"to nobody")
 
 
 def test_who_comes_later_hears_what_comes_later_and_who_ends_is_forgotten(folder: str) -> None:

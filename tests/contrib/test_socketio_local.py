@@ -112,7 +112,7 @@ def test_any_worker_can_move_any_client_from_room_to_room(workers: list[Worker])
 
 def test_the_answer_of_a_client_comes_back_to_the_worker_that_asked(workers: list[Worker]) -> None:
     here, there = workers
-    with here.visit(), there.visit() as bob:
+    with there.visit() as bob:  # who asks has no client of its own
         answers: greenserve.Queue[Any] = greenserve.Queue()
         here.sio.emit("ask", "well?", room=bob.sid, callback=lambda *args: answers.put(args))
         assert bob.hear() == ["ask", "well?"]
@@ -194,11 +194,12 @@ def test_a_manager_that_was_made_before_the_fork_is_another_one_in_each_worker(
 ) -> None:
     with working(LocalManager(path)) as before:
         before.sio.emit("said", "of the master")
-        first = before.sio.manager
-        identity, bus = first.host_id, first._bus
+        manager = before.sio.manager
+        identity, bus = manager.host_id, manager._bus
         monkeypatch.setattr("os.getpid", lambda: 1)  # as it is after a fork
         before.sio.emit("said", "of a worker")
+        worker = manager.host_id
         monkeypatch.undo()
-        assert first.host_id != identity
-        assert first._bus is not bus
         bus.close()
+        assert worker != identity
+        assert manager._bus is not bus

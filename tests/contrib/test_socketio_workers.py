@@ -193,9 +193,12 @@ def test_a_worker_that_is_stopped_holds_up_nobody_and_hears_it_all_when_it_goes_
         assert [sorted(member.heard) for member in members] == [talk.all_of(member) for member in members]
 
 
-def test_all_come_back_after_a_reload_and_the_new_workers_hear_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("args", [(), ("--preload",)], ids=["", "preload"])
+def test_all_come_back_after_a_reload_and_the_new_workers_hear_each_other(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
     with (
-        chat(tmp_path) as master,
+        chat(tmp_path, "LocalManager", *args) as master,
         Crowd(master.port, rooms=4, light=36, real=4, places=4) as crowd,
     ):
         members, talk = crowd.members, Talk(crowd)
