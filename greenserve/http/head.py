@@ -89,18 +89,20 @@ class RequestLine(NamedTuple):
 class Fields:
     """The fields of one head."""
 
-    __slots__ = ("forwarded", "raw", "variables")
+    __slots__ = ("forwarded", "is_plain", "raw", "variables")
 
     def __init__(
         self,
         raw: tuple[tuple[str, str], ...],
         variables: dict[str, Any],
         forwarded: dict[str, str] | None = None,
+        is_plain: bool = False,
     ) -> None:
         self.raw = raw  # names and values as received, in order, repeats and all, without the whitespace around values
         self.variables = variables  # a new dict: CONTENT_TYPE, CONTENT_LENGTH, HTTP_*; repeats joined
         # HTTP_FORWARDED and HTTP_X_FORWARDED_*, if there are any. Apart, since only some peers are to be believed.
         self.forwarded = forwarded
+        self.is_plain = is_plain  # each of them has a variable of its own
 
 
 def is_token(text: str) -> bool:
@@ -174,7 +176,7 @@ def parse_fields(
     section 5.4.
     """
     if not block:
-        return Fields((), dict(base or {}))
+        return Fields((), dict(base or {}), None, True)
     lines = (block + "\r").split("\n")
     longest = limits.max_field + 1  # with the CR
     if len(block) > limits.max_field and (len(block) > limits.max_head or len(max(lines, key=len)) > longest):
@@ -186,7 +188,7 @@ def _fields_of(lines: list[str], limits: Limits, keep_underscores: bool, base: d
     """The fields in ``lines``, each of which still has its CR, and none of which is too long."""
     variables = base.copy()
     if not lines:
-        return Fields((), variables)
+        return Fields((), variables, None, True)
     if len(lines) > limits.max_fields:
         raise FieldsTooLarge("too many header fields")
     raw = []
@@ -194,11 +196,16 @@ def _fields_of(lines: list[str], limits: Limits, keep_underscores: bool, base: d
         field, variable, value = _known_line(line) or parse_whole_line(line)
         raw.append(field)
         variables[variable] = value
+    if len(variables) == len(raw) + len(base) and "" not in variables:
+        return Fields(tuple(raw), variables, None, True)
     # Two fields met in one variable, or a name has none: it has an underscore, or is a proxy's.
-    if len(variables) != len(raw) + len(base) or "" in variables:
-        variables, forwarded = _join_repeats(raw, keep_underscores)
-        return Fields(tuple(raw), {**base, **variables}, forwarded or None)
-    return Fields(tuple(raw), variables)
+    if variables.pop("", None) is not None:
+        apart = [field for field in raw if not _VARIABLES[field[0]]]
+        kept, forwarded = _join_repeats(apart, keep_underscores)
+        if not kept and len(variables) == len(raw) - len(apart) + len(base):
+            return Fields(tuple(raw), variables, forwarded or None)  # behind a proxy the usual case
+    joined, forwarded = _join_repeats(raw, keep_underscores)
+    return Fields(tuple(raw), {**base, **joined}, forwarded or None)
 
 
 def parse_field_line(line: str) -> tuple[str, str]:

@@ -21,23 +21,18 @@ class LastHead:
 
     __slots__ = ("_environ", "_head", "_lines", "_raw", "_variables")
 
-    def __init__(self, head: bytes, lines: list[str], raw: tuple[tuple[str, str], ...], environ: Environ) -> None:
+    def __init__(self, head: bytes, raw: tuple[tuple[str, str], ...], environ: Environ) -> None:
         self._head = head
-        self._lines = lines  # the request line and the fields, each with its CR
         self._raw = raw
         self._environ = environ
-        # Each line's variable, the request line's being none.
-        self._variables = ["", *[parse_whole_line(line)[1] for line in lines[1:]]]
+        # Known once they are asked for: the next head may be the same, or another one altogether.
+        self._lines: list[str] | None = None  # the request line and the fields, each with its CR
+        self._variables: dict[int, str] = {}  # those of lines that were not the same in another head
 
     @classmethod
     def remember(cls, head: bytes, limits: Limits, fields: Fields, environ: Environ) -> LastHead | None:
         """Keep ``head``, if it is of the kind that comes again: small, each field once, nothing of a proxy's."""
-        lines = small_head_lines(head, limits)
-        if lines is None or fields.forwarded is not None:
-            return None
-        last = cls(head, lines, fields.raw, environ.copy())
-        known = last._variables
-        return last if len(set(known)) == len(known) else None
+        return cls(head, fields.raw, environ.copy()) if fields.is_plain and len(head) <= limits.smallest else None
 
     def next_environ(self, head: bytes, limits: Limits) -> Environ | None:
         """The environ of ``head``, or None if it has to be parsed as a whole.
@@ -48,11 +43,16 @@ class LastHead:
         if head == self._head:
             return self._environ.copy()
         lines = small_head_lines(head, limits)
-        if lines is None or len(lines) != len(self._lines):
+        if lines is None:
+            return None
+        known = self._lines
+        if known is None:
+            known = self._lines = small_head_lines(self._head, limits) or []
+        if len(lines) != len(known):
             return None
         environ = self._environ.copy()
         raw = None
-        for index in compress(count(), map(ne, lines, self._lines)):
+        for index in compress(count(), map(ne, lines, known)):
             if not index:
                 line = parse_request_line(lines[0][:-1])
                 if line.authority is not None or line.version != environ["SERVER_PROTOCOL"]:
@@ -60,7 +60,10 @@ class LastHead:
                 put_request_line(environ, line)
                 continue
             field, variable, value = parse_whole_line(lines[index])
-            if variable != self._variables[index] or variable in FRAMING_VARIABLES:
+            before = self._variables.get(index)
+            if before is None:
+                before = self._variables[index] = parse_whole_line(known[index])[1]
+            if variable != before or variable in FRAMING_VARIABLES:
                 return None
             environ[variable] = value
             if raw is None:

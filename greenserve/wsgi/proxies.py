@@ -243,7 +243,7 @@ def _walk(hops: Sequence[str | None], trust: Trust) -> tuple[_Node | None, int]:
     for depth, text in enumerate(reversed(hops), 1):
         if text is None:
             return (None if depth == 1 else _Node("", "")), depth
-        client = _parse_node(text)
+        client = _NODES[text]
         if not (trust.is_everybody or (client.address and trust.includes(client.address))):
             break
     return client, depth
@@ -262,6 +262,10 @@ def _parse_node(text: str) -> _Node:
         return _Node(normal_address(match["v4"] or match["v6"]), port if port.isdigit() else "")
     except ValueError:
         raise BadRequest("a forwarded field names a client that is no address") from None
+
+
+# The same clients come again and again.
+_NODES = Memo(_parse_node, max_entries=1024, max_length=64)
 
 
 def _checked(client: _Node | None, scheme: str | None, host: str | None, port: str | None) -> Origin:
@@ -291,7 +295,7 @@ def _agree(one: Origin, other: Origin) -> Origin:
 
 
 def _items(text: str) -> list[str]:
-    return [item for item in (part.strip(" \t") for part in text.split(",")) if item]
+    return [item for item in [part.strip(" \t") for part in text.split(",")] if item] if text else []
 
 
 def _entry(text: str, depth: int) -> str | None:
