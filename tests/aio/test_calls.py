@@ -15,6 +15,7 @@ import pytest
 import greenserve
 from greenserve import aio
 from greenserve.errors import HubError
+from greenserve.testing import wait_until_parked
 from tests.aio.loops import run
 
 NAME: ContextVar[str] = ContextVar("NAME", default="nobody")
@@ -83,14 +84,18 @@ def test_green_code_gets_what_a_coroutine_raises() -> None:
 
 
 def test_all_green_threads_share_one_loop_in_which_tasks_go_on() -> None:
+    ended: greenserve.Event[None] = greenserve.Event()
+
     async def begin() -> asyncio.Task[int]:
-        return asyncio.get_running_loop().create_task(double(21))
+        task = asyncio.get_running_loop().create_task(double(21))
+        task.add_done_callback(lambda _: ended.send())
+        return task
 
     async def loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
     task = aio.await_(begin())
-    greenserve.sleep(0.01)  # nobody awaits anything
+    ended.wait(10)  # nobody awaits anything
     assert task.result() == 42
     loops = [greenserve.spawn(aio.await_, loop()).wait() for _ in range(3)]
     assert {id(one) for one in [*loops, aio.await_(loop())]} == {id(loops[0])}
@@ -214,7 +219,7 @@ def test_an_exit_in_a_coroutine_is_raised_where_it_is_awaited_and_nowhere_else()
     with pytest.raises(SystemExit) as caught:
         aio.await_(leave())
     assert caught.value.code == 3
-    greenserve.sleep(0.01)  # it would be raised here
+    wait_until_parked()  # it would be raised here
     assert aio.await_(double(1)) == 2
 
 
@@ -341,14 +346,17 @@ def test_an_os_thread_ends_though_a_coroutine_waits_in_green_code() -> None:
     done: list[str] = []
 
     async def block() -> None:
+        began.send()
         try:
             greenserve.sleep(60)
         finally:
             done.append("ended")
 
+    began: greenserve.Event[None] = greenserve.Event()
+
     def work() -> None:
         greenserve.spawn(aio.await_, block())
-        greenserve.sleep(0.01)
+        began.wait(10)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -486,7 +494,7 @@ def test_cancelling_the_coroutine_when_the_function_has_just_returned_loses_noth
     async def main() -> int:
         task = asyncio.ensure_future(aio.to_green(len, b"abc"))
         await asyncio.sleep(0)  # it has begun
-        greenserve.sleep(0.001)  # the function returns, and the loop has not seen it yet
+        wait_until_parked()  # the function returns, and the loop has not seen it yet
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -496,20 +504,22 @@ def test_cancelling_the_coroutine_when_the_function_has_just_returned_loses_noth
 
 
 def test_a_function_whose_loop_has_ended_goes_on_alone() -> None:
+    go_on: greenserve.Event[None] = greenserve.Event()
     ended: greenserve.Event[str] = greenserve.Event()
 
     def work() -> None:
-        greenserve.sleep(0.01)
+        go_on.wait(10)
         ended.send("done")
 
     async def main() -> None:
         tasks.append(asyncio.ensure_future(aio.to_green(work)))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)  # it has begun
 
     tasks: list[asyncio.Future[None]] = []
     loop = aio.EventLoop()
     loop.run_until_complete(main())
     loop.close()
+    go_on.send()
     assert ended.wait(10) == "done"
     assert not tasks[0].done()
     tasks[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # left on purpose

@@ -16,6 +16,7 @@ import greenserve
 from greenserve import aio
 from greenserve.core.report import describe_parked
 from greenserve.green.selectors import PollSelector, SelectSelector
+from greenserve.testing import wait_until_parked
 from tests.aio.loops import run
 
 
@@ -236,9 +237,11 @@ def test_a_report_names_the_line_of_the_coroutine_that_waits_in_green_code() -> 
 
 
 def test_killing_a_green_thread_ends_its_loop_and_runs_what_its_tasks_have_to_do() -> None:
+    began: greenserve.Event[None] = greenserve.Event()
     done: list[str] = []
 
     async def main() -> None:
+        began.send()
         try:
             await asyncio.sleep(60)
         finally:
@@ -257,7 +260,8 @@ def test_killing_a_green_thread_ends_its_loop_and_runs_what_its_tasks_have_to_do
             loop.close()
 
     thread = greenserve.spawn(run_and_cancel)
-    greenserve.sleep(0.01)
+    began.wait(10)
+    wait_until_parked()
     thread.kill()
     with pytest.raises(greenserve.GreenletExit):
         thread.wait(10)

@@ -85,7 +85,7 @@ START = {
     "a native thread": """
         import threading, time
         def work():
-            time.sleep(0.1)
+            time.sleep(0.1)  # longer than a deadlock would take to be found
             queue.wake()
         threading.Thread(target=work).start()
     """,

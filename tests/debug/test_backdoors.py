@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenserve import GreenThread, connect, kill, listen, sleep, spawn
+from greenserve import Event, GreenThread, connect, kill, listen, sleep, spawn
 from greenserve.debug import backdoor, backdoor_server
 from greenserve.net import GreenSocket, socketpair
 from tests.core.scripts import output
@@ -120,12 +120,14 @@ def test_exit_tells_how_it_is_used(door: Any) -> None:
 
 
 def test_others_run_while_a_console_waits(door: Any) -> None:
-    client = door({"sleep": sleep})
-    ticks: list[int] = []
-    ticker = spawn(lambda: [(sleep(0.001), ticks.append(1)) for _ in range(1000)])
-    client.ask("sleep(0.05)")
-    kill(ticker)
-    assert len(ticks) > 5
+    others: list[GreenThread[str]] = []
+
+    def wait_for_another() -> None:
+        others.append(spawn(lambda: "ran"))
+        others[0].wait(10)
+
+    door({"wait_for_another": wait_for_another}).ask("wait_for_another()")
+    assert others[0].wait() == "ran"
 
 
 def test_a_line_that_is_too_long_closes_the_console(door: Any) -> None:
@@ -143,11 +145,12 @@ def test_a_peer_that_goes_ends_its_console() -> None:
 
 def test_a_killed_console_ends_even_in_the_middle_of_a_command(door: Any) -> None:
     ours, theirs = socketpair()
-    thread = backdoor((ours, ""), {"sleep": sleep})
+    began: Event[None] = Event()
+    thread = backdoor((ours, ""), {"begin": began.send, "sleep": sleep})
     with theirs:
         client = Client(theirs)
-        theirs.sendall(b"sleep(60)\n")
-        sleep(0.01)
+        theirs.sendall(b"begin() or sleep(60)\n")
+        began.wait(10)
         kill(thread)
         assert thread.ended
         assert client.read() == ""

@@ -11,6 +11,7 @@ import greenserve
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.green import io
 from greenserve.green import os as green_os
+from greenserve.testing import wait_until_parked
 
 WAIT = 0.02
 
@@ -64,7 +65,7 @@ def test_closing_a_file_wakes_who_reads_it() -> None:
     read_end, write_end = os.pipe()
     reader = io.open(read_end, "rb", 0)
     reading = greenserve.spawn(reader.read, 1)
-    greenserve.sleep(WAIT)
+    wait_until_parked()
     reader.close()
     with pytest.raises(ClosedWhileWaiting):
         reading.wait()

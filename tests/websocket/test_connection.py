@@ -533,7 +533,7 @@ def test_the_heartbeat_keeps_no_connection_alive():
         ours, _theirs = socketpair()
         other = WebSocket(ours, server_codec(1000, [], None), Options(ping_interval=0.02))
         gone = weakref.ref(other)
-        greenserve.sleep(0.1)  # some beats
+        assert _theirs.recv(2) == bytes([FINAL | PING, 0])  # a beat
         ours.close()
         _theirs.close()
         del other
