@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from greenserve._originals import monotonic
 from greenserve.core.waiters import sleep
 from greenserve.net.sockets import GreenSocket
 
@@ -32,11 +31,13 @@ _ABSENT = 0xFFFFFFFF
 _TOLERANCE = 2
 _TOLERANCE_PART = 8
 
-# Who is ahead waits so long, in seconds, as often; and if the connection is still there then, it does not wait at all
-# for so long: the other one is not as free as it looked.
+# Who is ahead waits so long, in seconds, as often. If the connection is still there then, the other one is not as free
+# as it looked, and so many are taken without waiting: few, since it may only have been off its core for a moment, and
+# twice as many each time that it still takes none.
 _PAUSE = 0.001
 _PAUSES = 5
-_IMPATIENCE = 0.05
+_FEW = 8
+_MANY = 4096
 
 
 class Shares:
@@ -97,38 +98,49 @@ class SharedListener(GreenSocket):
         count: Returns how many connections this worker has.
     """
 
-    __slots__ = ("_impatient_until", "_number", "_shares", "count")
+    __slots__ = ("_at_once", "_left", "_number", "_shares", "count")
 
     def __init__(self, fileno: int, shares: Shares, number: int) -> None:
         super().__init__(fileno=fileno)
         self.count: Callable[[], int] = int
         self._shares = shares
         self._number = number
-        self._impatient_until = 0.0
+        self._at_once = _FEW  # how many it may take without waiting, when the others take none
+        self._left = 0  # of those
 
     def accept(self) -> tuple[GreenSocket, Any]:
         """As `GreenSocket.accept`, once the others have had their turn. May switch."""
         if self.gettimeout() != 0.0:
             connections = self.count()
             self._shares.show(self._number, connections)
-            if self._shares.is_ahead(connections):
+            if not self._shares.is_ahead(connections):
+                self._forgive()
+            elif self._left:
+                self._left -= 1
+            else:
                 self._let_others()
         return super().accept()
 
+    def _forgive(self) -> None:
+        self._at_once = _FEW
+        self._left = 0
+
     def _let_others(self) -> None:
-        if monotonic() < self._impatient_until:
-            return
+        """Wait until others have taken what is there, or take none for a while. May switch."""
         pauses = 0
         while self.gettimeout() != 0.0:  # a stop makes it non-blocking, and nobody interrupts a sleep
             self.wait_readable()
             if pauses == _PAUSES:
-                self._impatient_until = monotonic() + _IMPATIENCE
+                self._left = self._at_once
+                self._at_once = min(2 * self._at_once, _MANY)
                 return
             sleep(_PAUSE)
             pauses += 1
             if not self.wait_readable(0):
                 pauses = 0  # somebody has taken it
+                self._forgive()
             connections = self.count()
             self._shares.show(self._number, connections)
             if not self._shares.is_ahead(connections):
+                self._forgive()
                 return

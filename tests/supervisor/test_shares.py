@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -124,16 +125,19 @@ def test_two_workers_on_two_cores_serve_nearly_twice_as_much(tmp_path: Path) -> 
 def test_two_workers_cost_hardly_more_cpu_for_a_request_than_one(tmp_path: Path) -> None:
     if idle_cores() < 1.7:
         pytest.skip("two cores have nothing else to do when this is measured")
-    costs: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(3):
-        for count, cost in costs.items():
+    ratios = []
+    for _ in range(7):
+        cost = {}
+        for count in (1, 2):
             with running(tmp_path, "shop:app", "--workers", str(count), app=BURNING) as master:
                 pids = master.workers(count=count)
                 before = sum(map(cpu_seconds, pids))
-                load(master, "/", 2)
+                load(master, "/", 1)
                 used = sum(map(cpu_seconds, pids)) - before
-                cost.append(used / sum(served(master, count)))
-    assert min(costs[2]) <= 1.15 * min(costs[1]), costs
+                cost[count] = used / sum(served(master, count))
+        ratios.append(cost[2] / cost[1])
+    # Of neighbours in time: what else the machine does makes both dearer.
+    assert statistics.median(ratios) <= 1.15, ratios
 
 
 def test_an_idle_master_and_its_worker_cost_nearly_nothing(tmp_path: Path) -> None:
