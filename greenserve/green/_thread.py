@@ -69,6 +69,9 @@ class Lock(locks.Lock):
     __module__ = "_thread"
     __qualname__ = "allocate_lock"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise TypeError("type '_thread.lock' is not an acceptable base type: let your class have a lock")
+
     def __init__(self) -> None:
         super().__init__()
         self._burst = 0  # calls since the clock was looked at
@@ -105,7 +108,8 @@ class RLock(locks.RLock):
     __slots__ = ("_burst",)
     __module__ = "_thread"
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The original takes any arguments, and threading warns of them.
         super().__init__()
         self._burst = 0  # as in Lock
 
@@ -115,7 +119,8 @@ class RLock(locks.RLock):
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
         self._burst += 1
         try:
-            if self._burst > BURST:
+            # Who holds it is in the middle of what the others may wait for.
+            if self._burst > BURST and not self._is_owned():
                 self._burst = 0
                 _give_way()
             return super().acquire(blocking, timeout)
@@ -248,11 +253,15 @@ def _run(function: Callable[[], Any]) -> None:
 # What sys.unraisablehook takes has no public name.
 _hook_args: Any = next(kind for kind in tuple.__subclasses__() if kind.__name__ == "UnraisableHookArgs")
 
+_REPORT = "Exception ignored in thread started by"
+# Since this version the text has the function, and the hook gets no object.
+_IN_TEXT = sys.version_info >= (3, 13)
+
 
 def _report(exc: BaseException, function: object) -> None:
     what = function.func if isinstance(function, partial) else function
-    args = _hook_args((type(exc), exc, exc.__traceback__, "Exception ignored in thread started by", what))
-    sys.unraisablehook(args)
+    said = (f"{_REPORT} {what!r}", None) if _IN_TEXT else (_REPORT, what)
+    sys.unraisablehook(_hook_args((type(exc), exc, exc.__traceback__, *said)))
 
 
 def _start(function: Callable[[], Any], handle: ThreadHandle | None, daemon: bool) -> int:

@@ -97,6 +97,9 @@ def open(
     return opened
 
 
+open.__module__ = "io"  # as the original says
+
+
 def _is_waitable(file: Any) -> bool:
     try:
         mode = os.stat(file).st_mode

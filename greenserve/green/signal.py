@@ -178,3 +178,8 @@ def _wait_pending(sigset: list[int], deadline: float | None) -> Any:
             return None
         sleep(min(pause, left))
         pause = min(pause * 2, _MAX_PAUSE)
+
+
+# As the functions for which they stand. What is sent to another process by name is found there, patched or not.
+for _each in (getsignal, pause, raise_signal, set_wakeup_fd, signal, sigtimedwait, sigwait, sigwaitinfo):
+    _each.__module__ = "signal"

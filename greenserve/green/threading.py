@@ -67,6 +67,9 @@ class DummyThread(threading._DummyThread):
         _forget(_active, self.ident, None)
 
 
+DummyThread.__name__ = "_DummyThread"  # what its repr says
+
+
 def forget_nothing(dummy: threading.Thread) -> None:
     """What Python 3.13 does about stand-ins in its own way, and ours already do."""
 

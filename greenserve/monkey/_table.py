@@ -84,7 +84,9 @@ _add(
         "writev": os.writev,
     },
 )
-_add("os", "io", {"open": io.open})
+# No builtin function becomes a method where a class has it as an attribute, as many have `open`.
+_open = staticmethod(io.open)
+_add("os", "io", {"open": _open})
 _add(
     "os",
     "multiprocessing.connection",
@@ -202,7 +204,7 @@ _add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
 _add("thread", "_queue", {"Empty": queue.Empty, "SimpleQueue": queue.SimpleQueue})
 _add("thread", "queue", {"SimpleQueue": queue.SimpleQueue})
 
-_add("builtins", "builtins", {"open": io.open})
+_add("builtins", "builtins", {"open": _open})
 
 ROWS: tuple[Row, ...] = tuple(_rows)
 

@@ -31,15 +31,18 @@ ROOT = Path(__file__).parent.parent.parent
 
 # Those that an interpreter does not have are left out.
 MODULES = """
-test_asynchat test_asyncio test_asyncore test_concurrent_futures test_context test_contextlib test_contextlib_async
-test_docxmlrpc test_eintr test_epoll test_fcntl test_file test_fileio test_fork1 test_ftplib test_functools test_gc
-test_generators test_httplib test_httpservers test_imaplib test_io test_logging test_mailbox
-test_multiprocessing_fork test_multiprocessing_forkserver test_multiprocessing_main_handling
-test_multiprocessing_spawn test_nntplib test_openpty test_os test_poll test_popen test_poplib test_posix test_pty
-test_queue test_robotparser test_sched test_select test_selectors test_signal test_smtpd test_smtplib test_socket
-test_socketserver test_sqlite3 test_ssl test_subprocess test_sys_settrace test_telnetlib test_tempfile test_thread
-test_threadedtempfile test_threading test_threading_local test_threadsignals test_time test_timeout test_urllib
-test_urllib2 test_urllib2_localnet test_wait3 test_wait4 test_weakref test_wsgiref test_xmlrpc
+test_asyncgen test_asynchat test_asyncio test_asyncore test_atexit test_audit test_bdb test_code_module
+test_concurrent_futures test_context test_contextlib test_contextlib_async test_coroutines test_cprofile
+test_docxmlrpc test_eintr test_epoll test_faulthandler test_fcntl test_file test_fileio test_finalization test_fork1
+test_ftplib test_functools test_gc test_generators test_getpass test_http_cookiejar test_httplib test_httpservers
+test_imaplib test_io test_logging test_mailbox test_mmap test_multiprocessing_fork test_multiprocessing_forkserver
+test_multiprocessing_main_handling test_multiprocessing_spawn test_nntplib test_openpty test_os test_pdb test_pipes
+test_poll test_popen test_poplib test_posix test_profile test_pty test_queue test_readline test_robotparser test_runpy
+test_sched test_select test_selectors test_shutil test_signal test_smtpd test_smtplib test_socket test_socketserver
+test_sqlite3 test_ssl test_subprocess test_sys test_sys_setprofile test_sys_settrace test_telnetlib test_tempfile
+test_thread test_threadedtempfile test_threading test_threading_local test_threadsignals test_time test_timeout
+test_trace test_traceback test_tty test_urllib test_urllib2 test_urllib2_localnet test_urllib_response test_uuid
+test_wait3 test_wait4 test_warnings test_weakref test_weakset test_wsgiref test_xmlrpc
 """.split()
 
 REQUIRED = 0.98
@@ -47,6 +50,12 @@ _MAX_HANGS = 12  # of one module: more say nothing new
 
 PASSED = {"ok", "skip", "xfail"}
 
+
+# A shell that starts something in the background lets it ignore these two, and so whatever that starts.
+_AS_IN_FRONT = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGQUIT, signal.SIG_DFL); "
+)
 
 # In the child ---------------------------------------------------------------------------------------------------------
 
@@ -145,7 +154,7 @@ def _run_once(
         skip = Path(folder) / "skip.json"
         skip.write_text(json.dumps(sorted(outcomes)))
         code = (
-            f"{begin}import json; from tests.patched.cpython import run_child; "
+            f"{_AS_IN_FRONT}{begin}import json; from tests.patched.cpython import run_child; "
             f"run_child({module!r}, {write_end}, set(json.load(open({str(skip)!r}))), {only!r})"
         )
         process = subprocess.Popen(

@@ -74,7 +74,7 @@ def test_what_a_thread_raises_goes_where_the_standard_library_sends_it() -> None
                 print("thread", args.exc_type.__name__, args.thread.name)
 
         threading.excepthook = report
-        sys.unraisablehook = lambda args: print("bare", args.exc_type.__name__, args.err_msg)
+        sys.unraisablehook = lambda args: print("bare", args.exc_type.__name__, args.err_msg.partition(" <")[0])
         thread = threading.Thread(target=lambda: 1 / 0, name="it")
         thread.start()
         thread.join()
@@ -136,3 +136,26 @@ def test_whoever_takes_a_free_lock_again_and_again_lets_others_run(kind: str) ->
         )
         == "ran\n"
     )
+
+
+def test_locks_and_stand_ins_pass_for_those_of_the_standard_library() -> None:
+    assert run_script(
+        """
+        import io, pickle, signal, threading, warnings
+        import greenserve
+        try:
+            type("Mine", (type(threading.Lock()),), {})
+        except TypeError as exc:
+            print(exc)
+        warnings.simplefilter("ignore")
+        with threading.RLock(1):
+            print(greenserve.spawn(lambda: repr(threading.current_thread()).partition("(")[0]).wait())
+        print(pickle.loads(pickle.dumps(signal.signal)) is signal.signal)
+        print(type("Mine", (), {"open": io.open})().open.__module__)
+        """
+    ).splitlines() == [
+        "type '_thread.lock' is not an acceptable base type: let your class have a lock",
+        "<_DummyThread",
+        "True",
+        "io",
+    ]
