@@ -120,11 +120,13 @@ class Proxies:
             server does not go by them, and leaves it to the app whether it does.
     """
 
-    __slots__ = ("_counting", "trust")
+    __slots__ = ("_counting", "_origins", "trust")
 
     def __init__(self, trust: Trust, fields: Iterable[str]) -> None:
         self.trust = trust
-        self._counting = frozenset("HTTP_" + name.upper().replace("-", "_") for name in fields)
+        self._counting = tuple("HTTP_" + name.upper().replace("-", "_") for name in fields)
+        # By the values of the fields that count, a line for each: the same clients come again and again.
+        self._origins = Memo(self._find_origin, max_entries=1024, max_length=256)
 
     def correct(self, environ: dict[str, Any], forwarded: Mapping[str, str], peer: Any) -> None:
         """Put the forwarded fields of a request into ``environ``, and what they say, if its peer is a proxy.
@@ -139,9 +141,12 @@ class Proxies:
         """
         if self.trust.includes(peer):
             environ.update(forwarded)
-            counting = {name: value for name, value in forwarded.items() if name in self._counting}
-            if counting:
-                correct(environ, find_origin(counting, self.trust))
+            values = "\n".join([forwarded.get(name, "") for name in self._counting])
+            correct(environ, self._origins[values])
+
+    def _find_origin(self, values: str) -> Origin:
+        # An empty field says what an absent one does: nothing.
+        return find_origin(dict(zip(self._counting, values.split("\n"), strict=False)), self.trust)
 
 
 def find_origin(forwarded: Mapping[str, str], trust: Trust) -> Origin:
@@ -243,7 +248,7 @@ def _walk(hops: Sequence[str | None], trust: Trust) -> tuple[_Node | None, int]:
     for depth, text in enumerate(reversed(hops), 1):
         if text is None:
             return (None if depth == 1 else _Node("", "")), depth
-        client = _NODES[text]
+        client = _parse_node(text)
         if not (trust.is_everybody or (client.address and trust.includes(client.address))):
             break
     return client, depth
@@ -262,10 +267,6 @@ def _parse_node(text: str) -> _Node:
         return _Node(normal_address(match["v4"] or match["v6"]), port if port.isdigit() else "")
     except ValueError:
         raise BadRequest("a forwarded field names a client that is no address") from None
-
-
-# The same clients come again and again.
-_NODES = Memo(_parse_node, max_entries=1024, max_length=64)
 
 
 def _checked(client: _Node | None, scheme: str | None, host: str | None, port: str | None) -> Origin:
