@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import greenserve
 from greenserve.config import Config, Source, load
 from greenserve.errors import SettingError
-from greenserve.supervisor import memory, needs_master
-from greenserve.supervisor.balance import Shares
+from greenserve.net.sockets import GreenSocket
+from greenserve.supervisor import balance, memory, needs_master
+from greenserve.supervisor.balance import SharedListener, Shares
 from greenserve.supervisor.deaths import Deaths
 from greenserve.supervisor.hooks import Hooks
 from greenserve.supervisor.identity import Owner, PidFile, PidFileError
@@ -99,6 +103,69 @@ def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
     shares.leave(5000)
     shares.withdraw(5000)
     assert not shares.is_ahead(1000)
+
+
+@contextmanager
+def listener_and_clients(count: int) -> Iterator[GreenSocket]:
+    """A listening socket, and so many clients that wait to be accepted."""
+    with greenserve.listen(("127.0.0.1", 0), backlog=count) as listener, ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        yield listener
+
+
+def accept_for(listener: GreenSocket, shares: Shares, number: int, accepted: list[int]) -> None:
+    """What worker ``number`` does with its connections: it keeps them, and notes each in ``accepted``."""
+    with ExitStack() as stack:
+        shared = stack.enter_context(SharedListener(os.dup(listener.fileno()), shares, number))
+        shared.count = lambda: accepted.count(number)
+        while True:
+            stack.enter_context(shared.accept()[0])
+            accepted.append(number)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long whoever is ahead wanted to wait, each time; it only lets the others run."""
+    seconds: list[float] = []
+
+    def sleep(wanted: float) -> None:
+        seconds.append(wanted)
+        greenserve.sleep(0)
+
+    monkeypatch.setattr(balance, "sleep", sleep)
+    return seconds
+
+
+def test_who_is_ahead_waits_for_one_that_takes_connections_too(pauses: list[float]) -> None:
+    accepted: list[int] = []
+    shares = Shares()
+    shares.enter(0)
+    shares.enter(1)
+    with listener_and_clients(100) as listener:
+        workers = [greenserve.spawn(accept_for, listener, shares, number, accepted) for number in range(2)]
+        with greenserve.Timeout(10):
+            while len(accepted) < 100:
+                greenserve.sleep(0)
+        for worker in workers:
+            worker.kill()
+    assert 40 <= accepted.count(0) <= 60
+    assert pauses
+
+
+def test_for_one_that_takes_none_the_other_waits_less_and_less(pauses: list[float]) -> None:
+    accepted: list[int] = []
+    shares = Shares()
+    shares.enter(0)
+    shares.enter(1)
+    with listener_and_clients(100) as listener:
+        worker = greenserve.spawn(accept_for, listener, shares, 0, accepted)
+        with greenserve.Timeout(10):
+            while len(accepted) < 100:
+                greenserve.sleep(0)
+        worker.kill()
+    # 3 before it is ahead; and then, after five pauses each, 1 and 8, 1 and 16, 1 and 32, 1 and 64.
+    assert len(pauses) == 4 * 5
 
 
 # Memory
