@@ -6,6 +6,7 @@ Only this module writes to the terminal, sets up logging and changes the limits 
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import resource
@@ -20,10 +21,10 @@ from typing import Any, NoReturn, TextIO
 from greenserve import demo, extras, monkey
 from greenserve._kinds import Flag, Several
 from greenserve._version import __version__
-from greenserve.admin import Watch
+from greenserve.admin import Watch, check_admin
 from greenserve.apps import AppError, load_app
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
-from greenserve.configfile import DEFAULT_FILE, ConfigFile, read_config_file
+from greenserve.configfile import DEFAULT_FILE, WITHOUT_EFFECT, ConfigFile, read_config_file
 from greenserve.debug import Watchdog, dump_on
 from greenserve.errors import GreenserveError, SettingError
 from greenserve.logs import LogFile, Logs, configure_logs, keep_logs_enabled
@@ -31,8 +32,9 @@ from greenserve.net.resolver import cache_names
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, Setting
 from greenserve.supervisor import Hooks, Master, Site, needs_master, serve_alone
-from greenserve.supervisor.identity import enter_directory
+from greenserve.supervisor.identity import find_owner
 from greenserve.supervisor.sticky import check_settings
+from greenserve.supervisor.surroundings import Surroundings
 from greenserve.supervisor.upgrade import Start
 from greenserve.wsgi import Server
 from greenserve.wsgi.accesslog import AccessLog, Record
@@ -48,6 +50,9 @@ _WIDTH = 100
 _COLUMN = 32  # where the text about an option begins
 
 _POSITIONAL = "wsgi_app"
+
+# gunicorn's short flags for what has no counterpart.
+_SHORT_OF_GUNICORN = {"-D": "daemon", "-k": "worker_class"}
 
 # The one word that is no application: a module of this name is served as top:app.
 _TOP = "top"
@@ -72,7 +77,10 @@ def _run(argv: Sequence[str]) -> int:
         status: int = extras.load("top", "greenserve.admin.top").run(argv[1:])
         return status
     parser = _Parser(prog="greenserve", add_help=False, allow_abbrev=False)
-    options = vars(parser.parse_args(list(map(_with_dashes, argv))))
+    known, unknown = parser.parse_known_args(list(map(_with_dashes, argv)))
+    if unknown:
+        parser.error(_explain_unknown(unknown))
+    options = vars(known)
     if options.pop("help", False):
         _write(sys.stdout, parser.format_help())
         return 0
@@ -80,7 +88,8 @@ def _run(argv: Sequence[str]) -> int:
         _write(sys.stdout, f"greenserve {__version__}")
         return 0
     is_check, is_print = options.pop("check_config", False), options.pop("print_config", False)
-    config, file = _read_settings(options)
+    surroundings = Surroundings()
+    config, file = _read_settings(options, surroundings.start)
     if is_print:
         _write(sys.stdout, "\n".join(config.lines()))
         return 0
@@ -90,16 +99,22 @@ def _run(argv: Sequence[str]) -> int:
     start = Start()
     # In a container process 1 is left all that lost their parents, and has to reap them. Who runs the application
     # can't: whoever waits for any child takes the end of the application's own away from it.
-    has_master = (needs_master(config, hooks) or os.getpid() == 1) and not is_check
-    if config.patch and not has_master:
+    is_alone = not (needs_master(config, hooks) or os.getpid() == 1 or start.old_master is not None)
+    if config.patch and (is_alone or is_check):
         # Before the application and anything that it imports: an application that blocks the hub is the worst surprise.
         monkey.patch_all()
-    enter_directory(config)
+    surroundings.enter(config)
+    _check_files(config)
+    warnings = [*misspelt_variables(os.environ), *(file.warnings if file else ())]
     if is_check:
-        Server([], _load(config), log_output=False, **config.keywords_of("server"))
+        for line in warnings:
+            _write(sys.stderr, f"greenserve: {line}")
+        find_owner(config)
+        check_admin(config)
+        Server([], _load(surroundings, config), log_output=False, **config.keywords_of("server"))
         return 0
     logs = _open_logs(config)
-    for line in [*misspelt_variables(os.environ), *(file.warnings if file else ())]:
+    for line in warnings:
         log.warning("%s", line)
     _raise_file_limit()
     watch = Watch(config, logs, start.lives_with_old_master, start.figures)
@@ -107,15 +122,15 @@ def _run(argv: Sequence[str]) -> int:
         config,
         hooks,
         logs,
-        load=_load,
+        load=partial(_load, surroundings),
         build=partial(_build, logs),
-        reread=partial(_reread, options, file.path if file else None),
+        reread=partial(_reread, options, surroundings.start, file.path if file else None),
         announce=_announce,
         on_master=[watch.in_master],
         on_worker=[watch.in_worker, lambda worker: _prepare_process(site.config)],
         on_server=[watch.alone, lambda server: _prepare_process(site.config)],
     )
-    return Master(site, start).run() if has_master else serve_alone(site)
+    return serve_alone(site) if is_alone else Master(site, start).run()
 
 
 def _prepare_process(config: Config) -> None:
@@ -128,21 +143,26 @@ def _prepare_process(config: Config) -> None:
         cache_names(config.cache_names)
 
 
-def _read_settings(options: dict[str, Any], path: str | None = None) -> tuple[Config, ConfigFile | None]:
-    """Return the settings from all sources, and the configuration file if there is one: ``path``, if that is given."""
+def _read_settings(
+    options: dict[str, Any], directory: str, path: str | None = None
+) -> tuple[Config, ConfigFile | None]:
+    """Return the settings from all sources, and the configuration file if there is one: ``path``, if that is given.
+
+    It is looked for in ``directory``, in which the command was started.
+    """
     command_line = _command_line(options)
     ours, platform = read_environment(os.environ)
     path = path or load(command_line, ours).config
-    if path is None and os.path.exists(DEFAULT_FILE):
+    if path is None and os.path.exists(os.path.join(directory, DEFAULT_FILE)):
         path = DEFAULT_FILE
     if path is None:
         return load(command_line, ours, platform), None
-    file = read_config_file(path)
+    file = read_config_file(path, directory)
     return load(command_line, ours, file.source, platform), file
 
 
-def _reread(options: dict[str, Any], path: str | None) -> tuple[Config, Hooks]:
-    config, file = _read_settings(options, path)
+def _reread(options: dict[str, Any], directory: str, path: str | None) -> tuple[Config, Hooks]:
+    config, file = _read_settings(options, directory, path)
     _check_log_format(config)
     for line in file.warnings if file else ():
         log.warning("%s", line)
@@ -193,7 +213,20 @@ def _check_log_format(config: Config) -> None:
         raise SettingError(f"access_logformat = {config.access_logformat!r} ({where}): {exc}") from exc
 
 
-def _load(config: Config) -> Callable[..., Any]:
+def _check_files(config: Config) -> None:
+    """Tell of a file that can't be read where the setting that names it is known, and before there is any process."""
+    for name in ("certfile", "keyfile", "ca_certs"):
+        path = getattr(config, name)
+        if path is not None:
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as exc:
+                raise SettingError(f"{name} = {path!r} ({config.origin(name)}): {exc.strerror}") from exc
+
+
+def _load(surroundings: Surroundings, config: Config) -> Callable[..., Any]:
+    surroundings.enter(config)
     if config.wsgi_app is None:
         return demo.app
     try:
@@ -259,6 +292,24 @@ def _with_dashes(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def _explain_unknown(arguments: list[str]) -> str:
+    """Say what to do about arguments of which the first is no option."""
+    flag = arguments[0].partition("=")[0]
+    if not flag.startswith("-"):
+        return f"{' '.join(arguments)}: one application is served, and {flag} is one more"
+    name = _SHORT_OF_GUNICORN.get(flag[:2], flag.lstrip("-").removeprefix("no-").replace("-", "_"))
+    if name in WITHOUT_EFFECT:
+        return f"there is no option {flag}, leave it out: {WITHOUT_EFFECT[name]}"
+    options = [
+        option
+        for setting in SETTINGS.values()
+        for name in (setting.name, *setting.aliases)
+        for option in _flags(setting, name)
+    ]
+    close = difflib.get_close_matches(flag, options, n=1, cutoff=0.8)
+    return f"there is no option {flag}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _flags(setting: Setting, name: str) -> list[str]:

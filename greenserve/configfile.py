@@ -20,12 +20,12 @@ from greenserve.config import Source
 from greenserve.errors import GreenserveError
 from greenserve.settings import ALIASES, SETTINGS
 
-__all__ = ["DEFAULT_FILE", "ConfigFile", "ConfigFileError", "read_config_file"]
+__all__ = ["DEFAULT_FILE", "WITHOUT_EFFECT", "ConfigFile", "ConfigFileError", "read_config_file"]
 
 DEFAULT_FILE = "greenserve.conf.py"
 
-# What gunicorn's files say and what has no counterpart, with what to know about it.
-_WITHOUT_EFFECT = {
+# gunicorn's settings that have no counterpart, with what to know about each.
+WITHOUT_EFFECT = {
     "daemon": "leave that to the service manager",
     "logger_class": "log_config sets up the logs",
     "reuse_address": "it always is",
@@ -59,7 +59,7 @@ class ConfigFile:
     """What a file says.
 
     Attributes:
-        path: The file, absolute.
+        path: The file, as it was named.
         source: The settings in it.
         functions: The functions that a Python file defines, by their names.
         warnings: A line for each name that looks as if it were meant to be a setting, and is none.
@@ -76,27 +76,29 @@ class ConfigFile:
         self.warnings = warnings
 
 
-def read_config_file(path: str) -> ConfigFile:
+def read_config_file(path: str, directory: str = "") -> ConfigFile:
     """Read the settings in ``path``, which ends in ``.py`` or ``.toml``. Runs it, if it is Python.
+
+    ``directory`` is what a relative path is relative to.
 
     Raises:
         ConfigFileError: It can't be read, is not right, or has another ending.
         MissingExtra: It is TOML, which Python reads itself since 3.11.
     """
-    absolute = os.path.abspath(path)
+    absolute = os.path.abspath(os.path.join(directory, path))
     try:
         with open(absolute, "rb") as file:
             content = file.read()
     except OSError as exc:
         raise ConfigFileError(f"can't read the configuration file {path}: {exc.strerror}") from exc
     if path.endswith(".toml"):
-        return _read_toml(path, absolute, content)
+        return _read_toml(path, content)
     if path.endswith(".py"):
         return _run_python(path, absolute, content)
     raise ConfigFileError(f"the configuration file {path} has to end in .py or .toml")
 
 
-def _read_toml(path: str, absolute: str, content: bytes) -> ConfigFile:
+def _read_toml(path: str, content: bytes) -> ConfigFile:
     toml = extras.load("toml", "greenserve._toml")
     try:
         text = content.decode()
@@ -109,7 +111,7 @@ def _read_toml(path: str, absolute: str, content: bytes) -> ConfigFile:
         match = re.match(r"""\s*["']?([A-Za-z][\w-]*)["']?\s*=""", line)
         if match:
             lines.setdefault(match[1].replace("-", "_"), number)
-    return ConfigFile(absolute, _FileSource(path, values, lines), {}, [])
+    return ConfigFile(path, _FileSource(path, values, lines), {}, [])
 
 
 def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
@@ -135,12 +137,12 @@ def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
         if name not in values and not name.startswith("_") and not callable(value) and not isinstance(value, ModuleType)
         if (remark := _remark(name, known))
     ]
-    return ConfigFile(absolute, _FileSource(path, values, _assignments(content)), functions, warnings)
+    return ConfigFile(path, _FileSource(path, values, _assignments(content)), functions, warnings)
 
 
 def _remark(name: str, known: list[str]) -> str | None:
-    if name in _WITHOUT_EFFECT:
-        return f"has no effect: {_WITHOUT_EFFECT[name]}"
+    if name in WITHOUT_EFFECT:
+        return f"has no effect: {WITHOUT_EFFECT[name]}"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
     return f"is not a setting; did you mean {close[0]}?" if close else None
 

@@ -6,6 +6,6 @@ puts together what the settings ask for, with metrics and probes, in whichever p
 
 from __future__ import annotations
 
-from greenserve.admin.watch import Watch
+from greenserve.admin.watch import Watch, check_admin
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "check_admin"]

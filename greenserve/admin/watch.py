@@ -34,7 +34,7 @@ from greenserve.wsgi.meter import Meter
 from greenserve.wsgi.run import WSGIApp
 from greenserve.wsgi.server import Server
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "check_admin"]
 
 log = logging.getLogger("greenserve.admin")
 
@@ -70,8 +70,7 @@ class Watch:
         self._config = config
         self._logs = logs
         self._lives_with_old_master = lives_with_old_master
-        if config.admin_bind is not None and not config.admin_public:
-            _refuse_strangers(config)
+        check_admin(config)
         self._board: Board | None = None
         if config.metrics_bind or config.admin_bind or config.statsd_host:
             self._board = _make_board(figures)
@@ -224,8 +223,13 @@ def _send(statsd: Statsd, figures: Figures, meter: Meter) -> None:
     statsd.send(figures)
 
 
-def _refuse_strangers(config: Config) -> None:
-    for address in config.admin_bind:
+def check_admin(config: Config) -> None:
+    """Check what ``admin_bind`` says.
+
+    Raises:
+        SettingError: Others can reach that address, and nobody said that they may.
+    """
+    for address in () if config.admin_public else config.admin_bind or ():
         host = getattr(address, "host", None)
         if host is not None and not _is_loopback(host):
             raise SettingError(

@@ -12,7 +12,7 @@ from greenserve.core.greenthreads import spawn
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import sleep
 from greenserve.errors import SettingError
-from greenserve.supervisor.identity import Owner, PidFile, set_title
+from greenserve.supervisor.identity import Owner, PidFile, has_terminal, set_title
 from greenserve.supervisor.listeners import Listeners, activated_addresses
 from greenserve.supervisor.notify import Notifier
 from greenserve.supervisor.site import Site
@@ -21,6 +21,8 @@ from greenserve.wsgi.server import Server
 __all__ = ["serve_alone"]
 
 log = logging.getLogger("greenserve")
+
+_FOR_A_MASTER = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def serve_alone(site: Site) -> int:
@@ -84,8 +86,17 @@ def _take_signals(site: Site, server: Server, notifier: Notifier) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         set_signal_handler(number, stop)
     set_signal_handler(signal.SIGUSR1, lambda number, frame: hub.call_soon(site.logs.reopen))
+    if not has_terminal():
+        # A terminal sends some of these itself, and there they have to do what they do to every program. From anybody
+        # else they are meant for a master, and would end, or suspend, a server that serves well.
+        for number in _FOR_A_MASTER:
+            set_signal_handler(number, lambda number, frame: hub.call_soon(_refuse, number))
     if site.config.certfile is not None:
         set_signal_handler(signal.SIGHUP, lambda number, frame: hub.call_soon(_reload_certificates, server))
+
+
+def _refuse(number: int) -> None:
+    log.warning("%s needs a master, which --workers starts: nothing is done", signal.Signals(number).name)
 
 
 def _reload_certificates(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""As whom a process runs, where, and what it is called: directory, user, groups, umask, PID file, title."""
+"""As whom a process runs, and what it is called: user, groups, PID file, title, terminal."""
 
 from __future__ import annotations
 
@@ -6,36 +6,16 @@ import errno
 import grp
 import os
 import pwd
-import sys
 
 from greenserve import extras
 from greenserve.config import Config
 from greenserve.errors import GreenserveError, MissingExtra, SettingError
 
-__all__ = ["Owner", "PidFile", "PidFileError", "enter_directory", "set_title"]
+__all__ = ["Owner", "PidFile", "PidFileError", "find_owner", "has_terminal", "set_title"]
 
 
 class PidFileError(GreenserveError):
     """The PID file can't be written. The message says why."""
-
-
-def enter_directory(config: Config) -> None:
-    """Go to ``chdir``, complete ``sys.path``, and set the variables of ``raw_env``.
-
-    Raises:
-        SettingError: There is no such directory.
-    """
-    if config.chdir is not None:
-        try:
-            os.chdir(config.chdir)
-        except OSError as exc:
-            raise SettingError(f"chdir = {config.chdir!r} ({config.origin('chdir')}): {exc.strerror}") from exc
-    sys.path[:0] = [os.getcwd(), *map(os.path.abspath, config.pythonpath or ())]
-    for variable in config.raw_env or ():
-        name, _, value = variable.partition("=")
-        os.environ[name] = value
-    if config.umask is not None:
-        os.umask(config.umask)
 
 
 class Owner:
@@ -90,6 +70,18 @@ class Owner:
             os.setgid(self.gid)
         if self.uid is not None and self.uid != os.geteuid():
             os.setuid(self.uid)
+
+
+def find_owner(config: Config) -> None:
+    """Look up ``user`` and ``group``, whoever may become them.
+
+    Raises:
+        SettingError: There is no such user or group.
+    """
+    if config.user is not None:
+        _find_user(config)
+    if config.group is not None:
+        _find_group(config)
 
 
 def _find_user(config: Config) -> pwd.struct_passwd:
@@ -181,3 +173,12 @@ def set_title(config: Config, role: str) -> None:
             return
         raise
     titles.set_title(f"{config.proc_name or 'greenserve'}: {role} [{config.wsgi_app or 'demo'}]")
+
+
+def has_terminal() -> bool:
+    """Whether a terminal controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError as exc:
+        return exc.errno not in {errno.ENXIO, errno.ENOENT, errno.ENOTTY}
+    return True

@@ -8,7 +8,6 @@ and a change of the number are one thing.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -30,7 +29,7 @@ from greenserve.errors import GreenserveError
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.child import WorkerProcess
 from greenserve.supervisor.deaths import Deaths
-from greenserve.supervisor.identity import Owner, PidFile, set_title
+from greenserve.supervisor.identity import Owner, PidFile, has_terminal, set_title
 from greenserve.supervisor.listeners import ACTIVATED, Listeners, activated_addresses, take_handed_on
 from greenserve.supervisor.notify import Notifier
 from greenserve.supervisor.site import Site
@@ -275,7 +274,7 @@ class Master:
             self._resize(self.count + 1, self.cfg)
         elif number == signal.SIGTTOU:
             self._resize(max(1, self.count - 1), self.cfg)
-        elif number == signal.SIGWINCH and not _has_terminal():
+        elif number == signal.SIGWINCH and not has_terminal():
             # A terminal sends it whenever its window changes.
             log.info("stopping the workers; HUP starts them again")
             self._resize(0, self.cfg)
@@ -488,7 +487,8 @@ class Master:
         if pid == self._new_master:
             self._new_master = 0
             if not self._stopping:
-                log.error("the new master, process %d, %s; this one serves on", pid, describe_exit(status))
+                level = logging.ERROR if status else logging.INFO  # it was told to go
+                log.log(level, "the new master, process %d, %s; this one serves on", pid, describe_exit(status))
         worker = self.workers.pop(pid, None)
         if worker is None:
             return
@@ -507,12 +507,3 @@ class Master:
 def is_ready(worker: Worker) -> bool:
     """Whether a worker accepts connections."""
     return worker.state is State.READY
-
-
-def _has_terminal() -> bool:
-    """Whether a terminal controls this process."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError as exc:
-        return exc.errno not in {errno.ENXIO, errno.ENOENT, errno.ENOTTY}
-    return True

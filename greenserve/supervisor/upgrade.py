@@ -9,11 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NoReturn
 
 from greenserve._bus.place import new_folder
 from greenserve.supervisor.listeners import HANDED_ON
+from greenserve.supervisor.surroundings import logical_directory
 
 __all__ = ["Start"]
 
@@ -48,7 +48,7 @@ class Start:
         self.figures = int(fd) if fd and self.old_master is not None else None
         bus = os.environ.pop(_BUS, "")
         self.bus = bus if bus and self.old_master is not None else new_folder()
-        self._directory = _logical_directory()
+        self._directory = logical_directory()
         self._environ = {
             name: value for name, value in os.environ.items() if name not in _FOR_ONE_PROCESS and name != HANDED_ON
         }
@@ -76,15 +76,3 @@ class Start:
         if figures is not None:
             environ[_FIGURES] = str(figures)
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
-
-
-def _logical_directory() -> str:
-    """Return the current directory by the name that the shell has for it.
-
-    A deployment may be a symbolic link that leads somewhere else by the time of the upgrade.
-    """
-    here = os.getcwd()
-    with suppress(KeyError, OSError):
-        if os.path.samefile(os.environ["PWD"], here):
-            return os.environ["PWD"]
-    return here
