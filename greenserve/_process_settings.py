@@ -52,9 +52,9 @@ PROCESS_SETTINGS = (
         "sticky",
         Choice("HOW", "off", "cookie", "address"),
         "off",
-        "Keep each client on one worker. cookie: by a cookie, for each request, with connections handed from worker to "
-        "worker; not with TLS. address: by the client's IP address, in the kernel (Linux), with a socket for each "
-        "worker.",
+        "Keep each client on one worker. cookie: by a cookie, or by the session of Socket.IO, for each request, with "
+        "connections handed from worker to worker; not with TLS. address: by the client's IP address, in the kernel "
+        "(Linux), with a socket for each worker.",
         group=_PROCESSES,
     ),
     Setting(
