@@ -126,15 +126,9 @@ def with_timeout(seconds: float, function: Callable[..., Any], /, *args: Any, **
         Timeout: It took longer, and no ``timeout_value=`` was given.
     """
     value = kwargs.pop("timeout_value", _MISSING)
-    timeout = Timeout(seconds)
-    try:
+    with Timeout(seconds, None if value is _MISSING else False):
         return function(*args, **kwargs)
-    except Timeout as exc:
-        if exc is timeout and value is not _MISSING:
-            return value
-        raise
-    finally:
-        timeout.cancel()
+    return value  # the block was left in silence
 
 
 def is_timeout(obj: object) -> bool:

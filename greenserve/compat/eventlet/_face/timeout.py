@@ -66,15 +66,9 @@ def with_timeout(seconds: float | None, function: Callable[..., Any], *args: Any
         Timeout: It took longer, and there is no ``timeout_value``.
     """
     value = kwds.pop("timeout_value", _MISSING)
-    timeout = Timeout(seconds)
-    try:
+    with Timeout(seconds, None if value is _MISSING else False):
         return function(*args, **kwds)
-    except Timeout as exc:
-        if exc is timeout and value is not _MISSING:
-            return value
-        raise
-    finally:
-        timeout.cancel()
+    return value  # the block was left in silence
 
 
 def wrap_is_timeout(base: Any) -> Any:
