@@ -120,7 +120,7 @@ class Body:
             if not by_line and remaining is not None and min(remaining, left or remaining) > MAX_PIECE:
                 return self._read_long(b"", left)
             first = b"" if left == 0 else self._take(MAX_PIECE if left is None else left, by_line)
-            if not first or len(first) == left or (by_line and first[-1] == _LF):
+            if not first or len(first) in (left, remaining) or (by_line and first[-1] == _LF):
                 return first
             return self._read_line_on(first, left) if by_line else self._read_long(first, left)
         except BaseException as exc:
