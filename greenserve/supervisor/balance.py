@@ -98,7 +98,7 @@ class SharedListener(GreenSocket):
         count: Returns how many connections this worker has.
     """
 
-    __slots__ = ("_at_once", "_left", "_number", "_shares", "count")
+    __slots__ = ("_at_once", "_credit", "_number", "_shares", "count")
 
     def __init__(self, fileno: int, shares: Shares, number: int) -> None:
         super().__init__(fileno=fileno)
@@ -106,7 +106,7 @@ class SharedListener(GreenSocket):
         self._shares = shares
         self._number = number
         self._at_once = _FEW  # how many it may take without waiting, when the others take none
-        self._left = 0  # of those
+        self._credit = 0  # of those
 
     def accept(self) -> tuple[GreenSocket, Any]:
         """As `GreenSocket.accept`, once the others have had their turn. May switch."""
@@ -115,15 +115,15 @@ class SharedListener(GreenSocket):
             self._shares.show(self._number, connections)
             if not self._shares.is_ahead(connections):
                 self._forgive()
-            elif self._left:
-                self._left -= 1
+            elif self._credit:
+                self._credit -= 1
             else:
                 self._let_others()
         return super().accept()
 
     def _forgive(self) -> None:
         self._at_once = _FEW
-        self._left = 0
+        self._credit = 0
 
     def _let_others(self) -> None:
         """Wait until others have taken what is there, or take none for a while. May switch."""
@@ -131,7 +131,7 @@ class SharedListener(GreenSocket):
         while self.gettimeout() != 0.0:  # a stop makes it non-blocking, and nobody interrupts a sleep
             self.wait_readable()
             if pauses == _PAUSES:
-                self._left = self._at_once
+                self._credit = self._at_once
                 self._at_once = min(2 * self._at_once, _MANY)
                 return
             sleep(_PAUSE)

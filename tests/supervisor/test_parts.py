@@ -26,6 +26,7 @@ from greenserve.supervisor.memory import count_oom_kills, resident_bytes
 from greenserve.supervisor.notify import Notifier, take_listen_fds
 from greenserve.supervisor.pulse import Beat, Pulse
 from greenserve.supervisor.workers import State, Worker, describe_exit, encode_message
+from greenserve.sync.events import Event
 
 
 def settings(**values: object) -> Config:
@@ -105,23 +106,28 @@ def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
     assert not shares.is_ahead(1000)
 
 
+CLIENTS = 100
+
+
 @contextmanager
-def listener_and_clients(count: int) -> Iterator[GreenSocket]:
-    """A listening socket, and so many clients that wait to be accepted."""
-    with greenserve.listen(("127.0.0.1", 0), backlog=count) as listener, ExitStack() as stack:
-        for _ in range(count):
+def listener_and_clients() -> Iterator[GreenSocket]:
+    """A listening socket, and clients that wait to be accepted."""
+    with greenserve.listen(("127.0.0.1", 0), backlog=CLIENTS) as listener, ExitStack() as stack:
+        for _ in range(CLIENTS):
             stack.enter_context(socket.create_connection(listener.getsockname()))
         yield listener
 
 
-def accept_for(listener: GreenSocket, shares: Shares, number: int, accepted: list[int]) -> None:
-    """What worker ``number`` does with its connections: it keeps them, and notes each in ``accepted``."""
+def accept_for(listener: GreenSocket, shares: Shares, number: int, accepted: list[int], every: Event[None]) -> None:
+    """What worker ``number`` does: it keeps its connections, and notes each, until all of them are in ``accepted``."""
     with ExitStack() as stack:
         shared = stack.enter_context(SharedListener(os.dup(listener.fileno()), shares, number))
         shared.count = lambda: accepted.count(number)
-        while True:
+        while len(accepted) < CLIENTS:
             stack.enter_context(shared.accept()[0])
             accepted.append(number)
+        every.send()
+        Event[None]().wait()
 
 
 @pytest.fixture
@@ -142,11 +148,11 @@ def test_who_is_ahead_waits_for_one_that_takes_connections_too(pauses: list[floa
     shares = Shares()
     shares.enter(0)
     shares.enter(1)
-    with listener_and_clients(100) as listener:
-        workers = [greenserve.spawn(accept_for, listener, shares, number, accepted) for number in range(2)]
+    every = Event[None]()
+    with listener_and_clients() as listener:
+        workers = [greenserve.spawn(accept_for, listener, shares, number, accepted, every) for number in range(2)]
         with greenserve.Timeout(10):
-            while len(accepted) < 100:
-                greenserve.sleep(0)
+            every.wait()
         for worker in workers:
             worker.kill()
     assert 40 <= accepted.count(0) <= 60
@@ -158,11 +164,11 @@ def test_for_one_that_takes_none_the_other_waits_less_and_less(pauses: list[floa
     shares = Shares()
     shares.enter(0)
     shares.enter(1)
-    with listener_and_clients(100) as listener:
-        worker = greenserve.spawn(accept_for, listener, shares, 0, accepted)
+    every = Event[None]()
+    with listener_and_clients() as listener:
+        worker = greenserve.spawn(accept_for, listener, shares, 0, accepted, every)
         with greenserve.Timeout(10):
-            while len(accepted) < 100:
-                greenserve.sleep(0)
+            every.wait()
         worker.kill()
     # 3 before it is ahead; and then, after five pauses each, 1 and 8, 1 and 16, 1 and 32, 1 and 64.
     assert len(pauses) == 4 * 5
