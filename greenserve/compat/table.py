@@ -121,11 +121,12 @@ _DIFFERENT = {
     "eventlet.hubs.use_hub": "there is one hub; the name says which of the system's calls it waits by",
     "eventlet.hubs.get_hub": "abort() drops the timers and goes back to the main greenlet; the hub itself lives on",
     "eventlet.hubs.hub.BaseHub": "a subclass's wait() is not asked: it waits in greenserve's hub",
-    "eventlet.greenio.GreenSocket": "several green threads may wait on one socket, and are served in turn; in blocking "
+    "eventlet.greenio.GreenSocket": "several green threads may write to one socket, and are served in turn; in blocking "
     "mode send() sends everything; closing it wakes whoever waits; it is a socket.socket",
     "eventlet.greenio.GreenPipe": "the standard library's kind of file, over any pipe",
     "eventlet.backdoor.backdoor_server": "consoles share nothing unless locals are given",
-    "eventlet.debug.hub_prevent_multiple_readers": "holds for hubs.trampoline alone; sockets allow several",
+    "eventlet.debug.hub_prevent_multiple_readers": "holds for eventlet's own sockets and hubs.trampoline; a patched "
+    "program's sockets allow several",
     "eventlet.db_pool.RawConnectionPool": "connect() takes no arguments",
     "eventlet.db_pool.TpooledConnectionPool": "connect() takes no arguments",
     "eventlet.tpool.execute": "native threads leave after ten seconds without work",
@@ -144,7 +145,8 @@ _DIFFERENT = {
     "eventlet.green.selectors": "nothing is deleted: every selector is there, and waits in the hub",
     "eventlet.green.zmq": "it needs pyzmq: pip install greenserve[zmq]",
     "eventlet.green.MySQLdb": "calls are made in native threads; it needs mysqlclient: pip install greenserve[mysql]",
-    "eventlet.green.threading": "current_thread() of a green thread is a DummyThread",
+    "eventlet.green.threading": "current_thread() is a Thread in green and native threads of any kind, never that of the "
+    "main thread elsewhere",
     "eventlet.asyncio.spawn_for_awaitable": "works with any hub",
 }
 

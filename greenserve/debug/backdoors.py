@@ -39,8 +39,12 @@ log = get_logger("greenserve.debug")
 _LOOPBACK = (Network("127.0.0.0/8"), Network("::1"))
 _MAX_LINE = 65536
 
+_BANNER = f"Python {sys.version}\ngreenserve {__version__}, process {{pid}}; exit() or Ctrl-D leaves\n"
 
-def backdoor_server(sock: GreenSocket, locals: dict[str, Any] | None = None, *, anywhere: bool = False) -> None:
+
+def backdoor_server(
+    sock: GreenSocket, locals: dict[str, Any] | None = None, *, anywhere: bool = False, banner: str = _BANNER
+) -> None:
     """Serve consoles on ``sock``, which listens, until it is closed. May switch.
 
     Whoever can connect can do what this process can: to a TCP port that is every user of this machine, to a Unix socket
@@ -49,6 +53,7 @@ def backdoor_server(sock: GreenSocket, locals: dict[str, Any] | None = None, *, 
     Args:
         locals: The variables of every console, which share them; each has its own by default.
         anywhere: Listen at an address that other machines can reach, too.
+        banner: What a console begins with.
 
     Raises:
         ValueError: Other machines can reach ``sock``, and ``anywhere`` is false.
@@ -59,21 +64,24 @@ def backdoor_server(sock: GreenSocket, locals: dict[str, Any] | None = None, *, 
             raise ValueError(f"backdoor_server() at {where}: other machines reach that; say anywhere=True if they may")
         log.warning("backdoor server listening on %s: who connects there can run any code in this process", where)
         for connection in connections_of(sock):
-            backdoor(connection, locals)
+            backdoor(connection, locals, banner=banner)
     finally:
         sock.close()
 
 
-def backdoor(conn_info: tuple[GreenSocket, Any], locals: dict[str, Any] | None = None) -> GreenThread[None]:
+def backdoor(
+    conn_info: tuple[GreenSocket, Any], locals: dict[str, Any] | None = None, *, banner: str = _BANNER
+) -> GreenThread[None]:
     """Open a console on a connection, in a green thread of its own, which is returned. It closes the connection.
 
     Args:
         conn_info: The connection and its peer's address, as ``accept`` returns them.
         locals: The variables of the console.
+        banner: What it begins with; ``{pid}`` is the process.
     """
     conn, address = conn_info
     log.info("backdoor opened to %s", address or "a Unix socket")
-    return spawn(_serve, conn, {} if locals is None else locals)
+    return spawn(_serve, conn, {} if locals is None else locals, banner)
 
 
 def _describe(sock: GreenSocket) -> str:
@@ -90,7 +98,7 @@ def _is_local(sock: GreenSocket) -> bool:
     return any(network.includes(host) for network in _LOOPBACK)
 
 
-def _serve(conn: GreenSocket, variables: dict[str, Any]) -> None:
+def _serve(conn: GreenSocket, variables: dict[str, Any], banner: str) -> None:
     """One console, from its greeting to its end. May switch."""
     make_file = partial(conn.makefile, encoding="utf-8", errors="replace", newline="")
     # Two files: writing to one that is read as well throws away what it has read ahead.
@@ -99,7 +107,7 @@ def _serve(conn: GreenSocket, variables: dict[str, Any]) -> None:
         console = _Console(lines, file, variables)
         _outputs.add(getcurrent(), console)
         try:
-            console.run()
+            console.run(banner)
         except SystemExit:
             pass  # exit() or quit()
         except OSError as exc:
@@ -119,14 +127,14 @@ class _Console(code.InteractiveConsole):
         self.file = file
         self._lines = lines
 
-    def run(self) -> None:
+    def run(self, banner: str) -> None:
         """Read and execute, until the peer closes its side or says exit(). May switch.
 
         Raises:
             SystemExit: It was said.
             OSError: The peer has gone.
         """
-        self.write(f"Python {sys.version}\ngreenserve {__version__}, process {os.getpid()}; exit() or Ctrl-D leaves\n")
+        self.write(banner.replace("{pid}", str(os.getpid())))
         more = False
         while True:
             self.write("... " if more else ">>> ")

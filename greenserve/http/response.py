@@ -265,12 +265,12 @@ def error_page(
 
     Args:
         status: Such as ``"400 Bad Request"``.
-        reason: A sentence for the client; what is not ASCII in it becomes ``?``.
+        reason: A sentence for the client; what is not ASCII in it becomes ``?``. An empty one sends no body.
         date: The value of the Date field.
         with_body: False for a request whose method was HEAD; the fields stay as they would be with the body.
         fields: More fields, such as Allow.
     """
-    body = f"{status}\n\n{reason}\n".encode("ascii", "replace")
+    body = f"{status}\n\n{reason}\n".encode("ascii", "replace") if reason else b""
     own = [("Date", date), ("Connection", "close"), ("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
     head = status_line(status) + serialize_fields([*own, *fields], allow_hop_by_hop=True) + b"\r\n"
     return head + body if with_body else head

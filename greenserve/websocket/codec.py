@@ -48,7 +48,7 @@ from websockets.uri import parse_uri
 from greenserve.errors import HandshakeError
 from greenserve.websocket.options import Deflate
 
-__all__ = ["ClientHandshake", "Codec", "negotiate", "server_codec"]
+__all__ = ["ClientHandshake", "Codec", "agreed_deflate", "client_codec", "negotiate", "server_codec"]
 
 Message = str | bytes
 Data = bytes | bytearray | memoryview
@@ -349,7 +349,7 @@ def negotiate(offered: str, deflate: Deflate) -> tuple[str | None, list[Extensio
         compress_settings={"memLevel": deflate.memory_level},
     )
     try:
-        offers = parse_extension(offered)
+        offers = parse_extension(offered.lower())  # as eventlet's server, and nothing that we know has capitals
     except InvalidHandshake as exc:
         raise ValueError(str(exc)) from exc
     for name, parameters in offers:
@@ -368,6 +368,32 @@ def server_codec(max_message_size: int, extensions: list[Extension], subprotocol
     protocol.extensions = extensions
     protocol.subprotocol = None if subprotocol is None else Subprotocol(subprotocol)
     return Codec(protocol, is_plain=not extensions and max_message_size >= _MAX_SHORT)
+
+
+def client_codec(max_message_size: int, extensions: list[Extension], subprotocol: str | None) -> Codec:
+    """The client's end of a connection whose handshake somebody else has done."""
+    protocol = _ClientProtocol(parse_uri("ws://localhost/"), state=_OPEN, max_size=max_message_size, logger=_log)
+    protocol.extensions = extensions
+    protocol.subprotocol = None if subprotocol is None else Subprotocol(subprotocol)
+    return Codec(protocol)
+
+
+def agreed_deflate(parameters: Mapping[str, Any], is_client: bool) -> Extension:
+    """permessage-deflate as somebody else has negotiated it: RFC 7692's parameters, where each that is missing is off.
+
+    Raises:
+        ValueError: A window has not 8 to 15 bits.
+    """
+    ours, theirs = ("client", "server") if is_client else ("server", "client")
+    bits = [int(parameters.get(f"{side}_max_window_bits") or 15) for side in (theirs, ours)]
+    if not all(8 <= each <= 15 for each in bits):
+        raise ValueError(f"permessage-deflate with windows of {bits} bits: RFC 7692 has 8 to 15")
+    return PerMessageDeflate(
+        bool(parameters.get(f"{theirs}_no_context_takeover")),
+        bool(parameters.get(f"{ours}_no_context_takeover")),
+        bits[0],
+        max(9, bits[1]),  # what zlib can make: the peer's 8 bits would do for none of ours
+    )
 
 
 class _ClientDeflate(ClientPerMessageDeflateFactory):

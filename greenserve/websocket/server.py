@@ -72,11 +72,11 @@ class WebSocketWSGI:
         """The WSGI application. May switch."""
         refusal = check_request(environ) or check_origin(environ, self.origins)
         if refusal is not None:
-            return _refuse(refusal, start_response)
+            return self.refuse(refusal, start_response)
         try:
             ws = self.accept(environ)
         except ValueError as exc:
-            return _refuse(Refusal("400 Bad Request", f"Sec-WebSocket-Extensions: {exc}"), start_response)
+            return self.refuse(Refusal("400 Bad Request", f"Sec-WebSocket-Extensions: {exc}"), start_response)
         except ConnectionClosed as exc:
             log.debug("%s: %s", environ.get("PATH_INFO"), exc)
             return []
@@ -117,6 +117,13 @@ class WebSocketWSGI:
         ws.begin(accepted(environ, subprotocol, answer))
         return ws
 
+    def refuse(self, refusal: Refusal, start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer a request that is not for a WebSocket, or not a right one."""
+        body = f"{refusal.text}\n".encode()
+        fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *refusal.fields]
+        start_response(refusal.status, fields)
+        return [body]
+
     def run(self, ws: WebSocket) -> None:
         """Call the handler, and close the connection behind it. What the handler raises comes out. May switch."""
         # The server calls back in a green thread of its own.
@@ -132,13 +139,6 @@ class WebSocketWSGI:
             ws.abort()
             raise
         ws.close()
-
-
-def _refuse(refusal: Refusal, start_response: Callable[..., Any]) -> list[bytes]:
-    body = f"{refusal.text}\n".encode()
-    fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *refusal.fields]
-    start_response(refusal.status, fields)
-    return [body]
 
 
 def websocket(handler: Handler | None = None, **keywords: Any) -> Any:

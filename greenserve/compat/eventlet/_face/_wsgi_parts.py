@@ -22,8 +22,23 @@ def format_date_time(timestamp: float) -> str:
 
 
 def encode_header_line(header: tuple[str, str]) -> bytes:
+    """A field as a line.
+
+    Raises:
+        UnicodeEncodeError: Its name or its value is not latin-1. The message says what to do about it.
+    """
     name, value = header
-    return b"%b: %b\r\n" % (str(name).encode("latin-1"), str(value).encode("latin-1"))
+    return b"%b: %b\r\n" % (
+        _as_latin_1(str(name), "header names must be latin-1"),
+        _as_latin_1(str(value), "header values must be latin-1: RFC 8187 has a way to write others"),
+    )
+
+
+def _as_latin_1(text: str, hint: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        raise UnicodeEncodeError(exc.encoding, exc.object, exc.start, exc.end, f"{exc.reason}; {hint}") from None
 
 
 # Logging ------------------------------------------------------------------------------------------------------------

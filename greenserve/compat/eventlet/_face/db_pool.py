@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from greenserve import db_pool
+from greenserve.compat.eventlet._face.pools import Counted
 from greenserve.errors import ConnectTimeout
 
 __all__ = [
@@ -17,11 +18,22 @@ __all__ = [
     "cleanup_rollback",
 ]
 
-BaseConnectionPool = db_pool.BaseConnectionPool
 DatabaseConnector = db_pool.DatabaseConnector
 PooledConnectionWrapper = db_pool.PooledConnectionWrapper
 GenericConnectionWrapper = db_pool.PooledConnectionWrapper
-RawConnectionPool = db_pool.RawConnectionPool
-TpooledConnectionPool = db_pool.TpooledConnectionPool
 cleanup_rollback = db_pool.cleanup_rollback
+
+
+class BaseConnectionPool(Counted, db_pool.BaseConnectionPool):
+    """As `greenserve.db_pool.BaseConnectionPool`."""
+
+
+class TpooledConnectionPool(db_pool.TpooledConnectionPool, BaseConnectionPool):
+    """As `greenserve.db_pool.TpooledConnectionPool`."""
+
+
+class RawConnectionPool(db_pool.RawConnectionPool, BaseConnectionPool):
+    """As `greenserve.db_pool.RawConnectionPool`."""
+
+
 ConnectionPool = TpooledConnectionPool

@@ -12,6 +12,7 @@ from typing import Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve.compat.eventlet._face import event, timeout
+from greenserve.compat.eventlet._face._stand_in import StandIn
 from greenserve.compat.eventlet._face.hubs import get_hub, timer
 from greenserve.compat.eventlet._face.support import wrap_deprecated
 from greenserve.core import greenthreads, waiters
@@ -67,6 +68,8 @@ def _run_to_the_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 class GreenThread(greenlet):
     """A green thread whose result can be waited for. `spawn` makes and schedules it."""
+
+    stand_in = StandIn  # what it gets from threading.current_thread()
 
     def __init__(self, parent: greenlet | None) -> None:
         greenlet.__init__(self, None, parent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -90,6 +91,9 @@ def monkey_patch(**on: bool) -> None:
     for name in wanted:
         if name in _GROUPS:
             already_patched[name] = True
+    if "thread" in wanted and hasattr(threading, "currentThread"):
+        # Programs of eventlet's age say it so, and under eventlet nothing warns them.
+        threading.currentThread = threading.current_thread
     if "MySQLdb" in wanted and "MySQLdb" not in already_patched:
         _patch_mysqldb()
 

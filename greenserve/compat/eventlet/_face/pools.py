@@ -10,12 +10,8 @@ from greenserve.sync import resources
 __all__ = ["Pool", "TokenPool"]
 
 
-class Pool(resources.Pool[Any]):
-    """As `greenserve.sync.Pool`."""
-
-    def resize(self, new_size: int) -> None:
-        """Change how many items there are at most."""
-        super().resize(new_size)
+class Counted(resources.Pool[Any]):
+    """What others read of a pool."""
 
     @property
     def free_items(self) -> deque[Any]:
@@ -26,6 +22,14 @@ class Pool(resources.Pool[Any]):
     def current_size(self) -> int:
         """How many were made and not dropped."""
         return self._max_size - self.free() + len(self._idle)
+
+
+class Pool(Counted):
+    """As `greenserve.sync.Pool`."""
+
+    def resize(self, new_size: int) -> None:
+        """Change how many items there are at most."""
+        super().resize(new_size)
 
 
 class Token:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from greenserve import extras
 from greenserve import websocket as native
-from greenserve.errors import ConnectionClosed, HandshakeError, WebSocketError
+from greenserve.errors import ConnectionClosed, HandshakeError, ResponseError, WebSocketError
+from greenserve.websocket.handshake import Refusal
+from greenserve.websocket.options import Options
 
 __all__ = [
     "BadRequest",
@@ -22,6 +26,9 @@ __all__ = [
 DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 VALID_CLOSE_STATUS = {*range(1000, 1004), *range(1007, 1012), *range(3000, 5000)}
 
+# Seconds that close() waits for the peer.
+_CLOSE_TIMEOUT = 1.0
+
 ConnectionClosedError = ConnectionClosed
 FailedConnectionError = ConnectionClosed
 ProtocolError = WebSocketError
@@ -29,15 +36,60 @@ BadRequest = HandshakeError
 
 
 class RFC6455WebSocket:
-    """What a handler gets: a `greenserve.websocket.WebSocket`, with eventlet's way to close it."""
+    """What a handler gets: a `greenserve.websocket.WebSocket`, with eventlet's way to close it.
 
-    def __init__(self, ws: native.WebSocket) -> None:
+    Made by hand it speaks over a socket whose handshake somebody else has done.
+
+    Args:
+        sock: A green socket.
+        environ: That of the request; empty for a client.
+        protocol: The subprotocol that was agreed on.
+        client: Which side it is.
+        extensions: What was agreed on: ``{"permessage-deflate": {...}}`` with RFC 7692's parameters.
+        max_frame_length: Bytes of the longest message that is taken.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        environ: dict[str, Any],
+        version: int = 13,
+        protocol: str | None = None,
+        client: bool = False,
+        extensions: dict[str, Any] | None = None,
+        max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH,
+    ) -> None:
+        codec = extras.load("websocket", "greenserve.websocket.codec")
+        deflate = (extensions or {}).get("permessage-deflate")
+        agreed = [] if deflate is None else [codec.agreed_deflate(deflate, client)]
+        make = codec.client_codec if client else codec.server_codec
+        self._ws = native.WebSocket(
+            sock,
+            make(max_frame_length, agreed, protocol),
+            Options(max_frame_length, ping_interval=None, close_timeout=_CLOSE_TIMEOUT),
+            environ=environ,
+            path=environ.get("PATH_INFO", ""),
+            origin=environ.get("HTTP_ORIGIN"),
+        )
+        self.max_frame_length = max_frame_length
+
+    @classmethod
+    def _around(cls, ws: native.WebSocket, max_frame_length: int) -> RFC6455WebSocket:
+        self = cls.__new__(cls)
         self._ws = ws
+        self.max_frame_length = max_frame_length
+        return self
 
     @property
     def log_context(self) -> str:
         """Whom it is connected with, for a log."""
         return f"{self._ws.environ.get('REMOTE_ADDR')}:{self._ws.environ.get('REMOTE_PORT')}"
+
+    @property
+    def _remote_close_data(self) -> bytes | None:
+        """Code and reason of the end as a close frame has them: what eventlet's users look at for want of a name."""
+        code = self._ws.close_code
+        return None if code is None else struct.pack("!H", code) + (self._ws.close_reason or "").encode()
 
     def send(self, message: str | bytes, **kw: Any) -> None:
         """Send text or bytes, as one message. May switch."""
@@ -76,7 +128,7 @@ class WebSocketWSGI(native.WebSocketWSGI):
             max_message_size=max_frame_length,
             compression=True,
             ping_interval=None,
-            close_timeout=1.0,
+            close_timeout=_CLOSE_TIMEOUT,
         )
         self.handle = handler
         self.max_frame_length = max_frame_length
@@ -86,7 +138,15 @@ class WebSocketWSGI(native.WebSocketWSGI):
         set_idle = environ.get("eventlet.set_idle")
         if set_idle is not None:
             set_idle()
-        self.handle(RFC6455WebSocket(ws))
+        self.handle(RFC6455WebSocket._around(ws, self.max_frame_length))
+
+    def refuse(self, refusal: Refusal, start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer a request that is not for a WebSocket, or not a right one: without a body, as eventlet does."""
+        try:
+            start_response(refusal.status, [("Connection", "close"), *refusal.fields])
+        except ResponseError:  # a server that leaves that field to nobody
+            start_response(refusal.status, list(refusal.fields))
+        return [b""]
 
     @property
     def protocol_handler(self) -> Callable[[Any], Any]:

@@ -10,12 +10,15 @@ import errno
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
-from greenserve.compat.eventlet._face import corolocal, greenio, support
+from greenserve._originals import monotonic
+from greenserve.compat.eventlet._face import _wsgi_app, greenio, support
+from greenserve.compat.eventlet._face._wsgi_app import answering
 from greenserve.compat.eventlet._face._wsgi_parts import (
     Input,
     LoggerFileWrapper,
@@ -24,16 +27,17 @@ from greenserve.compat.eventlet._face._wsgi_parts import (
     format_date_time,
     get_logger,
 )
+from greenserve.compat.eventlet._face._wsgi_response import Response
 from greenserve.compat.eventlet._face.green import load, socket
 from greenserve.compat.eventlet._face.timeout import Timeout
-from greenserve.core.greenthreads import spawn
-from greenserve.errors import BadRequest, BodyError
+from greenserve.core.greenthreads import spawn, spawn_after
+from greenserve.core.hub import has_hub, thread_state
+from greenserve.errors import BadRequest, BodyError, RequestTimeout
 from greenserve.http.body import ChunkedBody
 from greenserve.net.readers import SocketReader
 from greenserve.wsgi import protocol as native_protocol
 from greenserve.wsgi.accesslog import EVENTLET
 from greenserve.wsgi.connection import ClientGone
-from greenserve.wsgi.files import FileWrapper
 from greenserve.wsgi.server import Server as NativeServer
 
 __all__ = [
@@ -70,7 +74,7 @@ BROKEN_SOCK = {errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN}
 is_accepting = True
 
 # An app that sets ``already_handled`` here has answered by itself, on the socket.
-WSGI_LOCAL = corolocal.local()
+WSGI_LOCAL = _wsgi_app.WSGI_LOCAL
 
 ChunkReadError = BodyError
 
@@ -145,6 +149,7 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
     reject_bad_requests = True
 
     server: Server
+    response_class = Response
 
     def __init__(self, conn_state: list[Any], server: Server) -> None:
         super().__init__(conn_state[1], conn_state[0], server)
@@ -156,6 +161,9 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
 
     def use(self, conn: Any) -> None:
         """Speak over ``conn`` from now on."""
+        if "send" in getattr(conn, "__dict__", ()):
+            # Somebody has put another one there, which may send a part as any send() may; ours sends everything.
+            conn.send = partial(_send_all, conn.send)
         self.conn = conn
         self.rfile = conn.makefile("rb", reader=_Reader)
 
@@ -291,6 +299,11 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
         finally:
             self.conn_state[2] = STATE_IDLE
 
+    def _refuse(self, exc: BadRequest) -> native_protocol.Next:
+        if isinstance(exc, RequestTimeout) and self.server.socket_timeout is not None:
+            return native_protocol.Next.CLOSE  # to eventlet's clients a timeout of the socket's is its end
+        return super()._refuse(exc)
+
     def _after_failure(self, exc: BaseException, response: Any) -> None:
         if isinstance(exc, (Exception, Timeout)) and not isinstance(exc, (ClientGone, BadRequest)):
             self.server.log_failure(exc)
@@ -302,7 +315,19 @@ class HttpProtocol(native_protocol.HttpProtocol, BaseHTTPServer.BaseHTTPRequestH
         self.conn_state[2] = STATE_CLOSE
 
 
+def _send_all(send: Callable[..., int], data: Any, *flags: int) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[send(view, *flags) :]
+    return len(data)
+
+
 _NAMING = HttpProtocol.formalize_key_naming
+# Deadlines that are nearer than this are not left to the sweep, which comes by now and then.
+_SOON = 0.1
+# Before whoever waits for the same time looks whether it is over.
+_EARLY = 0.002
+
 _CHUNK_VARIABLE = "eventlet.minimum_write_chunk_size"
 
 
@@ -318,6 +343,8 @@ class Server(NativeServer):
         chunk_size: What was given as ``minimum_chunk_size``.
         names_forwarded: What was given as ``log_x_forwarded_for``.
     """
+
+    stop_grace = 0.25  # eventlet has none, and who waits for the end of a server of its knows that
 
     def __init__(
         self,
@@ -354,7 +381,7 @@ class Server(NativeServer):
                 settings.setdefault(name, float(socket_timeout))
         super().__init__(
             socket,
-            _answering(app),
+            answering(app),
             environ=environ,
             log=self.log,
             log_output=log_output,
@@ -377,6 +404,8 @@ class Server(NativeServer):
         self.max_http_version = max_http_version
         self.url_length_limit = url_length_limit
         self.socket_timeout = socket_timeout
+        self._timers: dict[native_protocol.HttpProtocol, float] = {}
+        self._accept_error: OSError | None = None
 
     @property
     def outstanding_requests(self) -> int:
@@ -386,6 +415,57 @@ class Server(NativeServer):
     def get_environ(self) -> dict[str, Any]:
         """What is the same in every request."""
         return dict(self.tls_environ if hasattr(self.socket, "do_handshake") else self.environ)
+
+    def serve_forever(self) -> None:
+        """Serve until somebody calls `stop`, closes the listener or kills the caller. May switch.
+
+        Raises:
+            OSError: What is wrong with the listener.
+        """
+        if not self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # type: ignore[attr-defined]  # as above
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # what accept() would say, before anybody waits
+        try:
+            super().serve_forever()
+        except GreenletExit:
+            self._hang_up_on_the_idle()
+            raise
+        finally:
+            self.join()  # a stop has begun: whoever waits for the end of this waits for the connections too
+        if self._accept_error is not None:
+            raise self._accept_error
+
+    def stop(self, graceful_timeout: float | None = None) -> None:
+        """Stop serving. Returns at once; `serve_forever` returns when it is done."""
+        if has_hub() and thread_state.hub is self.hub:
+            # At once: whoever has killed the server goes on with its address, after a sleep(0).
+            timeout = self.graceful_timeout if graceful_timeout is None else graceful_timeout
+            self._begin_stop(monotonic() + timeout)
+        else:
+            super().stop(graceful_timeout)
+
+    def _hang_up_on_the_idle(self) -> None:
+        self.stop_grace = 0.0
+        self._close_idle(monotonic())
+
+    def _accept(self, listener: Any) -> None:
+        try:
+            super()._accept(listener)
+        except OSError as exc:
+            self._accept_error = exc  # `serve_forever` raises it
+
+    def _look_at_deadlines(self, now: float) -> None:
+        super()._look_at_deadlines(now)
+        # Timeouts of less than a second are kept to the moment.
+        for connection in list(self.connections):
+            due = connection.deadline
+            if now < due < now + _SOON and self._timers.get(connection) != due:
+                self._timers[connection] = due
+                spawn_after(due - now - _EARLY, self._expire, connection, due)
+
+    def _expire(self, connection: native_protocol.HttpProtocol, due: float) -> None:
+        self._timers.pop(connection, None)
+        if connection.deadline == due and connection in self.connections:
+            connection.expire()
 
     def _admit(self, conn: Any, address: Any) -> None:
         self.log.debug("(%s) accepted %r", self.pid, address)
@@ -438,59 +518,6 @@ class Server(NativeServer):
 
 def _made_of(protocol: type[HttpProtocol]) -> Callable[[Any, Any, Any], HttpProtocol]:
     return lambda conn, address, server: protocol([address, conn, STATE_IDLE], server)
-
-
-class _Blocks:
-    """An app's blocks, with text as ASCII, up to the end or until the app says that it has answered by itself."""
-
-    def __init__(self, blocks: Any, environ: dict[str, Any]) -> None:
-        self._blocks = blocks
-        self._iterator = iter(blocks)
-        self._environ = environ
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            block = next(self._iterator)
-        except StopIteration:
-            _leave_if_handled(self._environ)
-            raise
-        return block.encode("ascii") if isinstance(block, str) else block
-
-    def close(self) -> None:
-        """Close what the app has returned."""
-        close = getattr(self._blocks, "close", None)
-        if close is not None:
-            close()
-
-
-def _leave_if_handled(environ: dict[str, Any]) -> bool:
-    if not WSGI_LOCAL.already_handled:
-        return False
-    environ["greenserve.socket"].fileno()  # whoever uses it takes it over: the server says nothing more
-    return True
-
-
-def _answering(app: Any) -> Callable[..., Any]:
-    """``app``, which may give text, and may say that it has answered by itself."""
-
-    def run(environ: dict[str, Any], start_response: Any) -> Any:
-        WSGI_LOCAL.already_handled = False
-
-        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
-            # Numbers and the like are taken as they are written.
-            return start_response(status, [(str(name), str(value)) for name, value in headers], exc_info)
-
-        blocks = app(environ, start)
-        if isinstance(blocks, (list, tuple)):
-            if _leave_if_handled(environ):
-                return []
-            return [block.encode("ascii") if isinstance(block, str) else block for block in blocks]
-        return blocks if isinstance(blocks, FileWrapper) or blocks is None else _Blocks(blocks, environ)
-
-    return run
 
 
 def server(
@@ -555,7 +582,6 @@ def server(
     try:
         running.serve_forever()
     finally:
-        running.join()  # a stop has begun: whoever waits for the end of this waits for the connections too
         running.log.info("(%s) wsgi exited, is_accepting=%s", running.pid, is_accepting)
 
 

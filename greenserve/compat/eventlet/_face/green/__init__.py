@@ -27,7 +27,6 @@ COPIES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "http.cookiejar": ("http.cookiejar", (("http.client", "http.client"),)),
     "http.cookies": ("http.cookies", ()),
     "http.server": ("http.server", (("socketserver", "SocketServer"), ("http.client", "http.client"))),
-    "profile": ("profile", ()),
     "urllib": ("urllib", ()),
     "urllib.error": ("urllib.error", ()),
     "urllib.parse": ("urllib.parse", ()),
@@ -41,6 +40,9 @@ if sys.version_info < (3, 12):
 
 PACKAGES = frozenset({"eventlet.green.http", "eventlet.green.urllib"})
 
+# Those that wait for nothing are the module itself: its exceptions are those that the others raise.
+_PURE = frozenset({"http.cookies", "urllib.error", "urllib.parse", "urllib.response"})
+
 _FOUNDATIONS = ("os", "select", "socket", "thread", "time")
 
 
@@ -51,6 +53,7 @@ def make(name: str) -> ModuleType:
     module = ModuleType(full)
     if full in PACKAGES:
         module.__path__ = []
+    if full in PACKAGES or name in _PURE:
         original = importlib.import_module(source)
     else:
         places = patcher.stand_ins(_FOUNDATIONS) + [(place, load(ours)) for place, ours in more]

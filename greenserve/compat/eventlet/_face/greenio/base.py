@@ -13,7 +13,8 @@ import warnings
 from typing import Any
 
 from greenserve._originals import base_socket, default_timeout, socket_type
-from greenserve.compat.eventlet._face.hubs import IOClosed, trampoline
+from greenserve.compat.eventlet._face.hubs import IOClosed, hub, trampoline
+from greenserve.core.hub import get_hub
 from greenserve.core.poller import READ
 from greenserve.net import sockets
 from greenserve.net.parking import ParkingSocket
@@ -178,6 +179,20 @@ class GreenSocket(sockets.GreenSocket, metaclass=_Kind):
             if exc.errno not in SOCKET_CLOSED:
                 raise
             return 0
+
+    def _wait(self, direction: int, timeout: float | None) -> bool:
+        source = self._source
+        if (
+            direction == READ
+            and source is not None
+            and source.readers
+            and hub.g_prevent_multiple_readers
+            and not source.closed
+            and self._hub is get_hub()
+        ):
+            fire = source.readers[0].fire
+            raise hub.second_waiter("read", self.fileno(), getattr(fire, "__self__", fire))
+        return super()._wait(direction, timeout)
 
     def dup(self) -> GreenSocket:
         """Another socket for the same file, with the same timeout."""

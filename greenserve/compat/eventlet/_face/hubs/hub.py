@@ -274,11 +274,7 @@ class BaseHub:
         listener = self.lclass(evtype, fileno, cb, tb, mark_as_closed)
         first = self.listeners[evtype].get(fileno)
         if first is not None and g_prevent_multiple_readers:
-            raise RuntimeError(
-                f"Second simultaneous {evtype} on fileno {fileno} detected: {first.greenlet!r} does so already, and "
-                f"{listener.greenlet!r} wants to. eventlet.debug.hub_prevent_multiple_readers(False) allows it; each "
-                "is served in turn then"
-            )
+            raise second_waiter(evtype, fileno, first.greenlet)
         self._watch(listener)
         if first is None:
             self.listeners[evtype][fileno] = listener
@@ -435,6 +431,14 @@ class BaseHub:
 def _raise_blocked(signum: int, frame: FrameType | None) -> None:
     where = "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
     raise RuntimeError(f"Blocking detector ALARMED{where}")
+
+
+def second_waiter(evtype: str, fileno: int, first: object) -> RuntimeError:
+    """What whoever wants to wait for what somebody waits for is told."""
+    return RuntimeError(
+        f"Second simultaneous {evtype} on fileno {fileno} detected: {first!r} does so already, and {getcurrent()!r} "
+        "wants to. eventlet.debug.hub_prevent_multiple_readers(False) allows it; each is served in turn then"
+    )
 
 
 def _waiting(source: Source, evtype: str) -> tuple[list[Handle], int]:
