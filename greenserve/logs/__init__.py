@@ -55,7 +55,7 @@ class LogFile:
         self._writer: LogWriter | None = None
         try:
             if path != "-":
-                self._writer = LogWriter(partial(open_for_appending, path), on_trouble=on_trouble)
+                self._writer = LogWriter(partial(open_for_appending, os.path.abspath(path)), on_trouble=on_trouble)
             elif (fd := _fileno(stream)) is None:
                 self._stream = stream  # in memory, as in a notebook: nothing there takes long
             else:

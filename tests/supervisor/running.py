@@ -225,6 +225,10 @@ class Clients:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask no more, and wait for the answers."""
         self._stop = True
         for thread in self._threads:
             thread.join(DEADLINE)

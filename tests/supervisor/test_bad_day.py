@@ -154,6 +154,23 @@ def test_with_a_limit_of_64_files_connections_beyond_it_wait_and_a_reload_goes_w
         assert master.stop() == 0
 
 
+def test_with_a_full_disk_for_the_logs_every_request_is_answered_and_reloads_and_stops_go_on(tmp_path: Path) -> None:
+    args = ("--workers", "2", "--error-logfile", "/dev/full", "--access-logfile", "/dev/full", "--pidfile", "pid")
+    with running(tmp_path, "shop:app", *args) as master, Clients(master.port, 4) as clients:
+        clients.wait_for_answers(100)
+        old = set(clients.pids)
+        master.send(signal.SIGHUP)
+        while len(clients.pids.keys() - old) < 2:
+            clients.wait_for_answers(20)
+        assert clients.failures == []
+        master.send(signal.SIGUSR1)
+        clients.wait_for_answers(20)
+        clients.stop()
+        assert master.stop() == 0
+    assert clients.failures == []
+    assert len(master.err) == 0
+
+
 def test_a_stopped_worker_is_replaced_and_the_other_serves_meanwhile(tmp_path: Path) -> None:
     with running(tmp_path, "shop:app", "--workers", "2", "--timeout", "2") as master:
         stopped, other = master.workers(count=2)

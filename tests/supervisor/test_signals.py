@@ -76,6 +76,8 @@ def test_usr1_opens_the_logs_of_all_processes_anew(tmp_path: Path) -> None:
     args = ("--workers", "1", "--error-logfile", "error.log", "--access-logfile", "access.log")
     with running(tmp_path, "shop:app", *args) as master:
         master.get("/before")
+        while "/before" not in (tmp_path / "access.log").read_text():  # lines are written behind the answer
+            master.get("/more")
         for name in ("error.log", "access.log"):
             (tmp_path / name).rename(tmp_path / f"{name}.1")
         master.send(signal.SIGUSR1)
