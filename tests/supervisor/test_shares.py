@@ -74,16 +74,20 @@ def idle_cores() -> float:
 
 @pytest.mark.parametrize("count", [20, 64, 300])
 def test_connections_that_come_at_once_are_dealt_evenly(tmp_path: Path, count: int) -> None:
-    with running(tmp_path, "shop:app", "--workers", "2") as master, ExitStack() as stack:
-        clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", master.port), timeout=DEADLINE))
-            for _ in range(count)
-        ]
-        # Kept open: the answer says which worker has the connection.
-        for client in clients:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        first = sum(f"{master.workers()[0]} /".encode() in client.recv(1000) for client in clients)
-        assert 0.4 <= first / count <= 0.6
+    shares = []
+    for _ in range(3):
+        with running(tmp_path, "shop:app", "--workers", "2") as master, ExitStack() as stack:
+            clients = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", master.port), timeout=DEADLINE))
+                for _ in range(count)
+            ]
+            # Kept open: the answer says which worker has the connection.
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            first = sum(f"{master.workers()[0]} /".encode() in client.recv(1000) for client in clients)
+            shares.append(first / count)
+    # A worker that the system keeps off its core for a while leaves the connections of that while to the other one.
+    assert 0.4 <= statistics.median(shares) <= 0.6, shares
 
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
