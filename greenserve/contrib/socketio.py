@@ -202,6 +202,16 @@ class LocalManager(socketio.PubSubManager):
         """
         self._join()
 
+    def close(self) -> None:
+        """Leave the others, as at the end of a program. Whoever still emits comes back."""
+        with self._lock:
+            if self._sender is not None:
+                self._sender.close()
+            if self._bus is not None:
+                self._bus.close()
+            self._pid = 0
+            self._bus = None
+
     def _join(self) -> Bus | None:
         with self._lock:
             pid = os.getpid()

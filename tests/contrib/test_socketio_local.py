@@ -64,8 +64,7 @@ def working(manager: LocalManager) -> Iterator[Worker]:
     with serve(socketio.WSGIApp(sio)) as (_, port):
         yield Worker(sio, port)
     sio.shutdown()
-    if manager._bus is not None:
-        manager._bus.close()
+    manager.close()
     wait_until_parked()
 
 
@@ -158,8 +157,7 @@ def test_another_program_emits_by_the_path(workers: list[Worker], path: str) -> 
         greenserve.execute(outside.emit, "said", "Still.")
         for visitor in (ann, bob):
             assert [visitor.hear()[1] for _ in range(2)] == ["Tea is ready.", "Still."]
-    assert outside._sender is not None
-    outside._sender.close()
+    outside.close()
 
 
 def test_another_channel_is_not_heard(workers: list[Worker], path: str) -> None:

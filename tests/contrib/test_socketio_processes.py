@@ -1,8 +1,9 @@
-"""Socket.IO in two processes, with a real Redis between them and a real nginx in front."""
+"""Socket.IO in two processes: with a real Redis between them and a real nginx in front, and with our own bus."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import pytest
 import socketio
 
-from tests.contrib.chats import chatting, visiting
+from greenserve.contrib.socketio import LocalManager
+from tests.contrib.chats import MODES, chatting, visiting
 from tests.contrib.programs import Program
 from tests.docs.markdown import ROOT, find_pages
 from tests.docs.running import reserve_port
@@ -98,3 +100,27 @@ def test_a_program_that_serves_nobody_can_emit(site: Site) -> None:
         manager.emit("said", {"who": "the kitchen", "text": "Tea is ready."}, room="own")
         assert ann.hear() == bob.hear() == ("the kitchen", "Tea is ready.")
         manager.redis.close()
+
+
+@pytest.mark.parametrize("route", MODES)
+def test_with_the_bus_processes_hear_each_other_in_each_way_that_they_can_be_served(route: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bus")), "chat")
+        first, second = (
+            stack.enter_context(chatting(route, tmp_path / name, CHAT_BUS=str(folder))) for name in ("first", "second")
+        )
+        ann, bob = (stack.enter_context(visiting(url)) for url in (first, second))
+        for visitor, name in ((ann, "Ann"), (bob, "Bob")):
+            visitor.tell("join", {"name": name, "room": "kitchen"})
+            assert visitor.hear() == (name, "has come in")
+        assert ann.hear() == ("Bob", "has come in")
+        ann.tell("say", "hello")
+        assert ann.hear() == ("Ann", "hello")
+        heard = bob.hear()
+        if heard == ("Ann", "has come in"):  # it may have been on its way to his process when he came in
+            heard = bob.hear()
+        assert heard == ("Ann", "hello")
+        outside = LocalManager(folder, write_only=True)
+        outside.emit("said", {"who": "the kitchen", "text": "Tea is ready."}, room="kitchen")
+        assert ann.hear() == bob.hear() == ("the kitchen", "Tea is ready.")
+        outside.close()

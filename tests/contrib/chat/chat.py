@@ -5,9 +5,13 @@ import os
 from flask import Flask, request, send_file, session
 from flask_socketio import SocketIO, emit, join_room, leave_room
 
+from greenserve.contrib.socketio import LocalManager
+
 app = Flask(__name__)
 app.config["SECRET_KEY"] = "for tests alone"
-socketio = SocketIO(app, async_mode=os.environ.get("CHAT_MODE"), message_queue=os.environ.get("CHAT_QUEUE"))
+bus = os.environ.get("CHAT_BUS")
+others = {"client_manager": LocalManager(bus)} if bus else {"message_queue": os.environ.get("CHAT_QUEUE")}
+socketio = SocketIO(app, async_mode=os.environ.get("CHAT_MODE"), **others)
 
 
 @app.get("/")
