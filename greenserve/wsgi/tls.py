@@ -97,6 +97,7 @@ class Handshaker:
         if first.isalpha():
             if conn.is_tls:
                 protocol.use(GreenSocket(fileno=conn.detach()))
+            protocol.rfile.fill()  # the method decides whether the answer has a body, and the log tells the request
             raise BadRequest("this port speaks TLS, and the request came without: use https")
         protocol.phase = Phase.HEAD
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import ssl
@@ -89,6 +90,22 @@ def test_plain_http_gets_a_clear_400(kind, request_bytes, caplog):
         assert client.is_closed()
         assert (run.server.requests, run.server.refused) == (0, 1)
         assert connect(run).ask(get()).body == b"Hello"
+
+
+@pytest.mark.parametrize("kind", ["wrap_ssl", "ssl_context"])
+def test_plain_http_on_the_tls_port_is_in_the_access_log_and_a_head_gets_no_body(kind):
+    listener = listen(("127.0.0.1", 0))
+    keywords = {"log": io.StringIO(), "log_format": '%(h)s "%(r)s" %(s)s %(B)s'}
+    if kind == "wrap_ssl":
+        listener = greenserve.wrap_ssl(listener, serving_context())
+    else:
+        keywords["ssl_context"] = serving_context()
+    with running(hello, listener, **keywords) as run:
+        client = run.connect()
+        client.send(get("/plain", method="HEAD"))
+        assert client.read("HEAD").code == 400
+        assert client.is_closed()
+    assert keywords["log"].getvalue() == '127.0.0.1 "HEAD /plain HTTP/1.1" 400 0\n'
 
 
 def test_plain_http_is_told_at_its_first_byte_and_may_go_on_sending():
