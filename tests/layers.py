@@ -46,6 +46,7 @@ _ABOVE_SUPERVISOR = _SERVER | {
     "configfile",
     "apps",
     "logs",
+    "_look",
     "binds",
 }
 _ABOVE_THE_LEAVES = _ABOVE_SUPERVISOR | {"supervisor", "testing"}
@@ -69,12 +70,13 @@ LAYERS: dict[str, frozenset[str]] = {
     "configfile": frozenset({"config"}),
     "apps": frozenset(),
     "logs": frozenset(),
+    "_look": frozenset(),
     "binds": frozenset({"core", "sync", "net"}),
     "supervisor": _ABOVE_SUPERVISOR,
     "testing": _ABOVE_SUPERVISOR | {"supervisor"},
     "metrics": frozenset({"core", "net", "wsgi", "supervisor"}),
-    "admin": frozenset({"core", "wsgi", "config", "logs", "binds", "supervisor", "metrics"}),
-    "demo": frozenset({"core"}),
+    "admin": frozenset({"_look", "core", "wsgi", "config", "logs", "binds", "supervisor", "metrics"}),
+    "demo": frozenset({"_look", "core"}),
     "cli": _ABOVE_THE_LEAVES | {"metrics", "admin", "demo"},
     "compat": _SERVER | {"db_pool", "websocket", "green", "monkey", "aio", "debug"},
     "contrib": _SERVER | {"_bus", "websocket", "monkey", "config"},

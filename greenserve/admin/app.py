@@ -13,14 +13,16 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Any
 
+from greenserve._look import LOOK
 from greenserve.admin.history import History
 from greenserve.core.waiters import sleep
 
 __all__ = ["AdminApp"]
 
+_STYLE = "/page.css"
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    _STYLE: ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 
@@ -54,6 +56,8 @@ class AdminApp:
         self._files = {
             path: (folder.joinpath(name).read_bytes(), content_type) for path, (name, content_type) in _FILES.items()
         }
+        style, content_type = self._files[_STYLE]
+        self._files[_STYLE] = LOOK.encode() + style, content_type
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]

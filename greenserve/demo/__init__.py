@@ -20,6 +20,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
+from greenserve._look import LOOK
 from greenserve._version import __version__
 from greenserve.core import sleep
 
@@ -227,7 +228,7 @@ def _hash_source(text: str) -> str:
 
 
 _PAGE = string.Template(_read("page.html"))
-_STYLE = _read("page.css")
+_STYLE = LOOK + _read("page.css")
 _SCRIPT = _read("page.js")
 
 _POLICY = (
