@@ -149,9 +149,10 @@ PROCESS_SETTINGS = (
     ),
     Setting(
         "worker_max_rss",
-        OrOff(Size()),
+        # Less than an empty worker has would replace all of them for ever; and who writes 512 means MiB.
+        OrOff(Size(16 << 20)),
         None,
-        "Replace a worker that uses more memory than this, in bytes, as `ps` shows it under RSS.",
+        "Replace a worker that uses more memory than this, such as 512M, as `ps` shows it under RSS.",
         group=_LIFE,
         aliases=("workers_max_rss",),
     ),

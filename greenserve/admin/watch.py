@@ -135,7 +135,7 @@ class Watch:
         self._history = History(board, board.ended, config.wsgi_app or "the demo")
         if config.metrics_bind is not None:
             app: WSGIApp = MetricsApp(board, board.ended)
-            self._listen("metrics_bind", app, "figures are at %smetrics")
+            self._listen("metrics_bind", app, "figures are at %s, under /metrics")
         if config.admin_bind is not None:
             app = AdminApp(self._history, config.admin_public)
             self._listen("admin_bind", app, "the page to look at is at %s")

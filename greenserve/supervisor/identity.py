@@ -55,9 +55,16 @@ class Owner:
             os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
 
     def give_logs(self, config: Config) -> None:
-        """Let the log files belong to them: who has become them opens those anew after a rotation."""
+        """Let the log files belong to them, and be there: who has become them opens those anew after a rotation.
+
+        Raises:
+            OSError: One can't be written.
+        """
+        if self.uid is None and self.gid is None:
+            return
         for path in (config.error_logfile, config.access_logfile):
             if path not in (None, "-"):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
                 self.give(path)
 
     def become(self) -> None:

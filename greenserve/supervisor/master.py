@@ -345,6 +345,10 @@ class Master:
             self.site.hooks.call_safely("nworkers_changed", self, count, before)
 
     def _reopen_logs(self) -> None:
+        try:
+            Owner(self.cfg).give_logs(self.cfg)  # first, or the new files would be root's
+        except OSError as exc:
+            log.error("can't open the logs again: %s", exc)
         self.site.logs.reopen()
         for worker in self.workers.values():
             if worker.state is not State.BOOTING:

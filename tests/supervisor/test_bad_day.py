@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
+from tests.servers import temporary_place
 from tests.supervisor.running import APP, READING, Clients, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
@@ -169,6 +171,24 @@ def test_with_a_full_disk_for_the_logs_every_request_is_answered_and_reloads_and
         assert master.stop() == 0
     assert clients.failures == []
     assert len(master.err) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_workers_that_are_not_root_can_go_on_with_logs_that_were_moved_away() -> None:
+    args = ("--workers", "1", "--user", "nobody", "--error-logfile", "error", "--access-logfile", "access", "--preload")
+    with temporary_place() as place:
+        folder = Path(place.directory)
+        with running(folder, "shop:app", *args) as master:
+            worker = int(master.get("/x").split()[0])
+            for name in ("error", "access"):
+                (folder / name).rename(folder / f"{name}.1")
+            master.send(signal.SIGUSR1)
+            while not (folder / "access").exists() or "/x" not in (folder / "access").read_text():
+                master.get("/x")
+            assert master.stop() == 0
+        assert f"[{worker}] [INFO] stopped after" in (folder / "error").read_text()
+        nobody = pwd.getpwnam("nobody").pw_uid
+        assert {(folder / name).stat().st_uid for name in ("error", "access")} == {nobody}
 
 
 def test_a_stopped_worker_is_replaced_and_the_other_serves_meanwhile(tmp_path: Path) -> None:
