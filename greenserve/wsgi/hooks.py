@@ -15,37 +15,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from socket import MSG_DONTWAIT, MSG_PEEK
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenserve._originals import base_socket, poll_type, select
 from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import wait_readable
 from greenserve.errors import ClosedWhileWaiting
+from greenserve.net.sockets import GreenSocket
+from greenserve.wsgi.connection import Connection
 
-__all__ = ["DisconnectWatch", "Hooks", "has_left"]
+if TYPE_CHECKING:
+    from greenserve.wsgi.server import Server
+
+__all__ = ["DisconnectWatch", "HookedConnection", "has_left"]
 
 # Zero where the system has no such thing: then a look at the first byte has to do.
 _GONE = getattr(select, "POLLRDHUP", 0)
 _EPOLL_GONE = getattr(select, "EPOLLRDHUP", 0)
-
-
-class Hooks:
-    """The callbacks of one request.
-
-    Attributes:
-        request: What stands for the request. While it is not the one that runs, nobody is called.
-        on_disconnect: To call when the client has left, each in a green thread of its own.
-        on_stop: To call when the server begins to stop, likewise.
-    """
-
-    __slots__ = ("on_disconnect", "on_stop", "request")
-
-    def __init__(self, request: object) -> None:
-        self.request = request
-        self.on_disconnect: list[Callable[[], Any]] = []
-        self.on_stop: list[Callable[[], Any]] = []
 
 
 def has_left(sock: base_socket) -> bool:
@@ -134,3 +123,87 @@ class DisconnectWatch:
         if self._epoll is not None and not self._epoll.closed:
             get_hub().close_source(self._source)
             self._epoll.close()
+
+
+class HookedConnection(Connection):
+    """A connection whose app can be told things while it runs: what it puts into environ for that.
+
+    Attributes:
+        response: What stands for the request that runs, or None. Nobody is called for another one.
+    """
+
+    __slots__ = ("_hooks",)
+
+    response: object
+
+    def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
+        super().__init__(conn, address, server, initial)
+        self._hooks: _Hooks | None = None  # of the last request that wanted to be told anything
+
+    def has_client_left(self) -> bool:
+        """``environ["greenserve.disconnected"]``: whether the client has ended its side of the connection.
+
+        Requests that wait behind this one don't matter. Never switches.
+        """
+        return has_left(self.conn)
+
+    def on_disconnect(self, callback: Callable[[], Any]) -> None:
+        """``environ["greenserve.on_disconnect"]``: call ``callback`` if the client leaves before the request has ended.
+
+        Once, in a green thread of its own, and soon, if it has left already.
+
+        Raises:
+            RuntimeError: There is no request running.
+        """
+        hooks = self._hooks_of_request()
+        if not hooks.on_disconnect:
+            self.server.watch_client(self, partial(self._call_hooks, hooks, hooks.on_disconnect))
+        hooks.on_disconnect.append(callback)
+
+    def on_stop(self, callback: Callable[[], Any]) -> None:
+        """``environ["greenserve.on_stop"]``: call ``callback`` if the server stops before the request has ended.
+
+        Once, when a graceful stop begins, in a green thread of its own; soon, if it has begun already. The connection
+        is cut after ``graceful_timeout``, whatever became of the callback.
+
+        Raises:
+            RuntimeError: There is no request running.
+        """
+        hooks = self._hooks_of_request()
+        hooks.on_stop.append(callback)
+        if self.server.stopping:
+            self.tell_of_stop()
+
+    def tell_of_stop(self) -> None:
+        """Call what the running request wants to have called when the server stops."""
+        if self._hooks is not None:
+            self._call_hooks(self._hooks, self._hooks.on_stop)
+
+    def drop_hooks(self) -> None:
+        """Call nobody any more."""
+        if self._hooks is not None:
+            self._hooks = None
+            self.server.unwatch_client(self)
+
+    def _hooks_of_request(self) -> _Hooks:
+        if self.response is None:
+            raise RuntimeError("the request is over: there is nothing to be told any more")
+        if self._hooks is None or self._hooks.request is not self.response:
+            self._hooks = _Hooks(self.response)
+        return self._hooks
+
+    def _call_hooks(self, hooks: _Hooks, callbacks: list[Callable[[], Any]]) -> None:
+        if hooks.request is self.response:
+            while callbacks:
+                self.server.call_hook(callbacks.pop(0))
+
+
+class _Hooks:
+    """The callbacks of one request, each to be called in a green thread of its own."""
+
+    __slots__ = ("on_disconnect", "on_stop", "request")
+
+    def __init__(self, request: object) -> None:
+        self.request = request
+        self.on_disconnect: list[Callable[[], Any]] = []
+        self.on_stop: list[Callable[[], Any]] = []

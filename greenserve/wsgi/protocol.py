@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
@@ -22,11 +21,11 @@ from greenserve.http.framing import BodyKind, Framing, frame_request
 from greenserve.http.head import check_partial, take_head
 from greenserve.http.response import capitalize, serialize_fields
 from greenserve.net.sockets import GreenSocket
-from greenserve.wsgi.connection import NEVER, BodySource, ClientGone, Connection, Expired, Phase
+from greenserve.wsgi.connection import NEVER, BodySource, ClientGone, Expired, Phase
 from greenserve.wsgi.environ import Environ, add_unknown_length, connection_environ, request_environ
 from greenserve.wsgi.failures import TAKEN_OVER, RequestTimedOut, answer_failure, refuse
 from greenserve.wsgi.hijack import HijackedSocket, SocketOffer
-from greenserve.wsgi.hooks import Hooks, has_left
+from greenserve.wsgi.hooks import HookedConnection
 from greenserve.wsgi.input import Input
 from greenserve.wsgi.lasthead import LastHead
 from greenserve.wsgi.meter import BOUNDS, find_bucket
@@ -68,7 +67,7 @@ _RUNNING = Phase.RUNNING
 _SHORTEST = BOUNDS[0]
 
 
-class HttpProtocol(Connection):
+class HttpProtocol(HookedConnection):
     """One connection, and the requests on it.
 
     Attributes:
@@ -86,7 +85,6 @@ class HttpProtocol(Connection):
         "_environ",
         "_framing",
         "_hijacked",
-        "_hooks",
         "_keep_alive",
         "_last_head",
         "_local",
@@ -115,7 +113,6 @@ class HttpProtocol(Connection):
         self._local: Any = None  # what the client connected to, if that was a proxy
         self._unparked = 0
         self._untimed: Response | None = None  # of the request that request_timeout is not for
-        self._hooks: Hooks | None = None
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
         self.body: Body | None = None  # its body, if it has one
@@ -128,9 +125,7 @@ class HttpProtocol(Connection):
         self._last_head: LastHead | None = None
         self._environ: Environ | None = None  # what all requests of this connection have in common
         self._untimed = None
-        if self._hooks is not None:
-            self._hooks = None
-            self.server.unwatch_client(self)
+        self.drop_hooks()
         self.is_1_1 = True
 
     # The loop -----------------------------------------------------------------------------------------------------
@@ -461,59 +456,6 @@ class HttpProtocol(Connection):
     def set_idle(self) -> None:
         """``environ["eventlet.set_idle"]``: a stop hangs up on this connection at once, though its request runs."""
         self.server.set_idle(self)
-
-    # Telling the app ----------------------------------------------------------------------------------------------
-
-    def has_client_left(self) -> bool:
-        """``environ["greenserve.disconnected"]``: whether the client has ended its side of the connection.
-
-        Requests that wait behind this one don't matter. Never switches.
-        """
-        return has_left(self.conn)
-
-    def on_disconnect(self, callback: Callable[[], Any]) -> None:
-        """``environ["greenserve.on_disconnect"]``: call ``callback`` if the client leaves before the request has ended.
-
-        Once, in a green thread of its own, and soon, if it has left already.
-
-        Raises:
-            RuntimeError: There is no request running.
-        """
-        hooks = self._hooks_of_request()
-        if not hooks.on_disconnect:
-            self.server.watch_client(self, partial(self._call_hooks, hooks, hooks.on_disconnect))
-        hooks.on_disconnect.append(callback)
-
-    def on_stop(self, callback: Callable[[], Any]) -> None:
-        """``environ["greenserve.on_stop"]``: call ``callback`` if the server stops before the request has ended.
-
-        Once, when a graceful stop begins, in a green thread of its own; soon, if it has begun already. The connection
-        is cut after ``graceful_timeout``, whatever became of the callback.
-
-        Raises:
-            RuntimeError: There is no request running.
-        """
-        hooks = self._hooks_of_request()
-        hooks.on_stop.append(callback)
-        if self.server.stopping:
-            self.tell_of_stop()
-
-    def tell_of_stop(self) -> None:
-        """Call what the running request wants to have called when the server stops."""
-        if self._hooks is not None:
-            self._call_hooks(self._hooks, self._hooks.on_stop)
-
-    def _hooks_of_request(self) -> Hooks:
-        if self.response is None:
-            raise RuntimeError("the request is over: there is nothing to be told any more")
-        if self._hooks is None or self._hooks.request is not self.response:
-            self._hooks = Hooks(self.response)
-        return self._hooks
-
-    def _call_hooks(self, hooks: Hooks, callbacks: list[Callable[[], Any]]) -> None:
-        if hooks.request is self.response:
-            while callbacks:
-                self.server.call_hook(callbacks.pop(0))
 
     def lift_timeout(self) -> None:
         """``environ["greenserve.no_timeout"]``: the running request may take as long as it likes: it streams, say."""

@@ -24,7 +24,7 @@ from greenserve.wsgi.accesslog import Logger, Record, TextFile
 from greenserve.wsgi.connection import Phase
 from greenserve.wsgi.environ import Environ, server_environ
 from greenserve.wsgi.files import FileWrapper
-from greenserve.wsgi.hooks import DisconnectWatch
+from greenserve.wsgi.hooks import DisconnectWatch, HookedConnection
 from greenserve.wsgi.keywords import (
     access_log_of,
     check_class,
@@ -387,13 +387,13 @@ class Server:
             if self.stopping:
                 self._gone.wake_all()
 
-    def watch_client(self, protocol: HttpProtocol, callback: Callable[[], Any]) -> None:
+    def watch_client(self, protocol: HookedConnection, callback: Callable[[], Any]) -> None:
         """Call ``callback`` in the hub's OS thread once the client of ``protocol`` has left."""
         if self._watch is None:
             self._watch = DisconnectWatch()
         self._watch.add(protocol.conn, callback)
 
-    def unwatch_client(self, protocol: HttpProtocol) -> None:
+    def unwatch_client(self, protocol: HookedConnection) -> None:
         """Take `watch_client` back."""
         if self._watch is not None:
             self._watch.discard(protocol.conn)
