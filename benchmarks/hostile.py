@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks import machine
+from benchmarks import machine, rounds
 from benchmarks.apps import hello
 from benchmarks.errors import BenchmarkError
 from benchmarks.ordinary import OrdinaryUser
@@ -105,7 +105,7 @@ class Figures:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ",".join(scenario.name for scenario in SCENARIOS)
-    parser.add_argument("--servers", metavar="A,B", help="only these (default: all that are installed)")
+    rounds.add_arguments(parser)
     parser.add_argument("--scenarios", metavar="A,B", default=names, help=f"only these (default: {names})")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the connections, for quick runs (default: 1)"
@@ -113,14 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="ordinary requests beside a load that stays (default: 5)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, interleaved (default: 3)")
-    parser.add_argument("--json", metavar="FILE", help="also store the result")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print a table for each scenario, and return 1 if a server failed or did not recover, else 0."""
     servers = choose(options.servers, GREEN_SERVERS)
-    scenarios = _choose_scenarios(options.scenarios)
+    scenarios = rounds.choose_named("scenario", options.scenarios, SCENARIOS)
     versions = versions_of(servers)
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     results: list[Figures] = []
@@ -174,14 +172,6 @@ def format_scenario(rows: Sequence[Figures]) -> str:
     times = ["p50 ms", "p99 ms", "max ms", f"p99 {OURS.name} ÷ it", "failed"]
     spent = ["RSS MB", "load alone, CPU %", "errors logged", "5xx", "recovers in s"]
     return format_table(["server", *times, *spent], lines)
-
-
-def _choose_scenarios(names: str) -> list[Scenario]:
-    by_name = {scenario.name: scenario for scenario in SCENARIOS}
-    try:
-        return [by_name[name.strip()] for name in names.split(",")]
-    except KeyError as exc:
-        raise BenchmarkError(f"no scenario is called {exc}; there are {', '.join(by_name)}") from None
 
 
 def _measure(server: Server, scenario: Scenario, count: int, seconds: float) -> Figures:

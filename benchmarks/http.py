@@ -8,12 +8,10 @@ do. The floor is an epoll loop in Python with a canned reply.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import machine, wrk
+from benchmarks import rounds, wrk
 from benchmarks.apps import hello
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import cpu_seconds
@@ -51,49 +49,36 @@ CASES = (
 
 
 @dataclass
-class Figures:
-    """What the rounds of one case measured of one server; each list has one figure a round."""
+class Figures(rounds.Row):
+    """Each list has one figure a round."""
 
-    case: str
-    server: str
     cpu_us: list[float] = field(default_factory=list)
     requests_per_second: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
-    failure: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ",".join(case.name for case in CASES)
-    parser.add_argument("--servers", metavar="A,B", help="only these (default: all that are installed)")
+    rounds.add_arguments(parser)
     parser.add_argument("--cases", metavar="A,B", default=names, help=f"only these (default: {names})")
     parser.add_argument("--seconds", type=int, default=3, help="load on each server, case and round (default: 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, interleaved (default: 3)")
-    parser.add_argument("--json", metavar="FILE", help="also store the result")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and return 1 if any server failed, else 0."""
     servers = choose(options.servers)
-    cases = _choose_cases(options.cases)
+    cases = rounds.choose_named("case", options.cases, CASES)
     versions = {**versions_of(servers), "wrk": wrk.wrk_version()}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     figures = {(case.name, server.name): Figures(case.name, server.name) for case in cases for server in servers}
-    for number in range(options.rounds):
-        # Another one begins each round, so that nobody is always the first on a cool machine.
-        start = number % len(servers)
-        for server in servers[start:] + servers[:start]:
-            _measure_server(server, cases, options.seconds, figures)
-        print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+    for server in rounds.take_turns(servers, options.rounds):
+        _measure_server(server, cases, options.seconds, figures)
     for case in cases:
         print(f"\n{case.title}\n\n{format_case([figures[case.name, server.name] for server in servers])}")
-    if options.json:
-        settings = {"seconds": options.seconds, "rounds": options.rounds, "connections": wrk.CONNECTIONS}
-        results = [dataclasses.asdict(row) for row in figures.values() if row.cpu_us or row.failure]
-        machine.write_json(options.json, "http", settings, versions, results)
-    failures = [row for row in figures.values() if row.failure]
-    for row in failures:
-        print(f"failed: {row.server}, {row.case}: {row.failure}", file=sys.stderr)
-    return 1 if failures else 0
+    settings = {"seconds": options.seconds, "rounds": options.rounds, "connections": wrk.CONNECTIONS}
+    return rounds.finish(
+        options, "http", settings, versions, [row for row in figures.values() if row.cpu_us or row.failure]
+    )
 
 
 def format_case(rows: Sequence[Figures]) -> str:
@@ -113,14 +98,6 @@ def format_case(rows: Sequence[Figures]) -> str:
 def _rank(row: Figures) -> float:
     cpu_us = median(row.cpu_us)
     return float("inf") if cpu_us is None or row.failure else cpu_us
-
-
-def _choose_cases(names: str) -> list[Case]:
-    by_name = {case.name: case for case in CASES}
-    try:
-        return [by_name[name.strip()] for name in names.split(",")]
-    except KeyError as exc:
-        raise BenchmarkError(f"no case is called {exc}; there are {', '.join(by_name)}") from None
 
 
 def _measure_server(

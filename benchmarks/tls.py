@@ -7,17 +7,15 @@ client needs about as much of it as the server does, so that rates would be its 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shutil
 import ssl
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import rounds
 from benchmarks.apps.routes import LARGE_BODY_BYTES
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import LoadProgram, cpu_seconds
@@ -61,50 +59,37 @@ CASES = (
 
 
 @dataclass
-class Figures:
-    """What the rounds of one case measured of one server; each list has one figure a round."""
+class Figures(rounds.Row):
+    """Each list has one figure a round."""
 
-    case: str
-    server: str
     cpu_us: list[float] = field(default_factory=list)  # for each unit
     per_second: list[float] = field(default_factory=list)  # units, with the client that it had
-    failure: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ",".join(case.name for case in CASES)
-    parser.add_argument("--servers", metavar="A,B", help="only these (default: all that are installed)")
+    rounds.add_arguments(parser)
     parser.add_argument("--cases", metavar="A,B", default=names, help=f"only these (default: {names})")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the load, for quick runs (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, interleaved (default: 3)")
-    parser.add_argument("--json", metavar="FILE", help="also store the result")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and return 1 if any server failed, else 0."""
     servers = choose(options.servers, GREEN_SERVERS)
-    cases = _choose_cases(options.cases)
+    cases = rounds.choose_named("case", options.cases, CASES)
     versions = {**versions_of(servers), "OpenSSL": ssl.OPENSSL_VERSION.split()[1]}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     figures = {(case.name, server.name): Figures(case.name, server.name) for case in cases for server in servers}
     with tempfile.TemporaryDirectory() as folder:
         certfile = _make_certificate(Path(folder))
-        for number in range(options.rounds):
-            # Another one begins each round, so that nobody is always the first on a cool machine.
-            start = number % len(servers)
-            for server in servers[start:] + servers[:start]:
-                _measure_server(server, cases, certfile, options.scale, figures)
-            print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+        for server in rounds.take_turns(servers, options.rounds):
+            _measure_server(server, cases, certfile, options.scale, figures)
     for case in cases:
         print(f"\n{case.title}\n\n{format_case(case, [figures[case.name, server.name] for server in servers])}")
-    if options.json:
-        settings = {"scale": options.scale, "rounds": options.rounds, "connections": CONNECTIONS}
-        results = [dataclasses.asdict(row) for row in figures.values() if row.cpu_us or row.failure]
-        machine.write_json(options.json, "tls", settings, versions, results)
-    failures = [row for row in figures.values() if row.failure]
-    for row in failures:
-        print(f"failed: {row.server}, {row.case}: {row.failure}", file=sys.stderr)
-    return 1 if failures else 0
+    settings = {"scale": options.scale, "rounds": options.rounds, "connections": CONNECTIONS}
+    return rounds.finish(
+        options, "tls", settings, versions, [row for row in figures.values() if row.cpu_us or row.failure]
+    )
 
 
 def format_case(case: Case, rows: Sequence[Figures]) -> str:
@@ -126,14 +111,6 @@ def _capacity(row: Figures) -> float | None:
     """How many units a second of CPU time is good for."""
     cpu_us = median(row.cpu_us)
     return 1e6 / cpu_us if cpu_us and row.failure is None else None
-
-
-def _choose_cases(names: str) -> list[Case]:
-    by_name = {case.name: case for case in CASES}
-    try:
-        return [by_name[name.strip()] for name in names.split(",")]
-    except KeyError as exc:
-        raise BenchmarkError(f"no case is called {exc}; there are {', '.join(by_name)}") from None
 
 
 def _make_certificate(folder: Path) -> str:

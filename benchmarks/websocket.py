@@ -6,12 +6,10 @@ Each server runs alone on one core, a client in one epoll loop on another. Every
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import machine
+from benchmarks import rounds
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import LoadProgram, cpu_seconds
 from benchmarks.reports import format_spread, format_table, median, ratio
@@ -36,26 +34,21 @@ HELD_SIZE = 200  # bytes of the one message that each held connection has had
 
 
 @dataclass
-class Figures:
-    """What the rounds measured of one server in one case; each list has one figure a round."""
+class Figures(rounds.Row):
+    """Each list has one figure a round."""
 
-    case: str
-    server: str
     per_second: list[float] = field(default_factory=list)  # messages
     cpu_us: list[float] = field(default_factory=list)  # for each message
     resident_kb: list[float] = field(default_factory=list)  # of a held connection
     private_kb: list[float] = field(default_factory=list)
     to_all_ms: list[float] = field(default_factory=list)
-    failure: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--servers", metavar="A,B", help="only these (default: all that are installed)")
+    rounds.add_arguments(parser)
     parser.add_argument("--connections", type=int, default=100, help="that send messages (default: 100)")
     parser.add_argument("--held", type=int, default=5000, help="connections that are held (default: 5,000)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of messages for each size (default: 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, interleaved (default: 3)")
-    parser.add_argument("--json", metavar="FILE", help="also store the result")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,38 +58,22 @@ def run(options: argparse.Namespace) -> int:
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     cases = [*(f"{size} bytes" for size in SIZES), "held", "held, compressed"]
     figures = {(case, server.name): Figures(case, server.name) for case in cases for server in servers}
-    for number in range(options.rounds):
-        # Another one begins each round, so that nobody is always the first on a cool machine.
-        start = number % len(servers)
-        for server in servers[start:] + servers[:start]:
-            for size in SIZES:
-                row = figures[f"{size} bytes", server.name]
-                _try(row, lambda row=row, server=server, size=size: _measure_echo(server, size, options, row))
-            for case, app in (("held", "echo"), ("held, compressed", "deflated")):
-                row = figures[case, server.name]
-                if app == "echo" or server.name in DEFLATING:
-                    _try(row, lambda row=row, server=server, app=app: _measure_held(server, app, options.held, row))
-        print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+    for server in rounds.take_turns(servers, options.rounds):
+        for size in SIZES:
+            row = figures[f"{size} bytes", server.name]
+            if row.failure is None:
+                with rounds.noting_failure(row):
+                    _measure_echo(server, size, options, row)
+        for case, app in (("held", "echo"), ("held, compressed", "deflated")):
+            row = figures[case, server.name]
+            if row.failure is None and (app == "echo" or server.name in DEFLATING):
+                with rounds.noting_failure(row):
+                    _measure_held(server, app, options.held, row)
     for case in cases:
         rows = [figures[case, server.name] for server in servers]
         print(f"\n{case}\n\n{format_held(rows) if case.startswith('held') else format_echo(rows)}")
-    if options.json:
-        settings = {"connections": options.connections, "held": options.held, "seconds": options.seconds}
-        machine.write_json(
-            options.json, "websocket", settings, versions, list(map(dataclasses.asdict, figures.values()))
-        )
-    failures = [row for row in figures.values() if row.failure]
-    for row in failures:
-        print(f"failed: {row.server}, {row.case}: {row.failure}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _try(row: Figures, measure: object) -> None:
-    if row.failure is None:
-        try:
-            measure()  # type: ignore[operator]  # a lambda
-        except (BenchmarkError, OSError) as exc:
-            row.failure = str(exc)
+    settings = {"connections": options.connections, "held": options.held, "seconds": options.seconds}
+    return rounds.finish(options, "websocket", settings, versions, list(figures.values()))
 
 
 def format_echo(rows: Sequence[Figures]) -> str:
