@@ -121,7 +121,7 @@ _DIFFERENT = {
     "eventlet.hubs.use_hub": "there is one hub; the name says which of the system's calls it waits by",
     "eventlet.hubs.get_hub": "abort() drops the timers and goes back to the main greenlet; the hub itself lives on",
     "eventlet.hubs.hub.BaseHub": "a subclass's wait() is not asked: it waits in greenserve's hub",
-    "eventlet.greenio.GreenSocket": "several green threads may write to one socket, and are served in turn; in blocking "
+    "eventlet.greenio.GreenSocket": "several green threads may write to one socket, served in turn; in blocking "
     "mode send() sends everything; closing it wakes whoever waits; it is a socket.socket",
     "eventlet.greenio.GreenPipe": "the standard library's kind of file, over any pipe",
     "eventlet.backdoor.backdoor_server": "consoles share nothing unless locals are given",
@@ -145,8 +145,7 @@ _DIFFERENT = {
     "eventlet.green.selectors": "nothing is deleted: every selector is there, and waits in the hub",
     "eventlet.green.zmq": "it needs pyzmq: pip install greenserve[zmq]",
     "eventlet.green.MySQLdb": "calls are made in native threads; it needs mysqlclient: pip install greenserve[mysql]",
-    "eventlet.green.threading": "current_thread() is a Thread in green and native threads of any kind, never that of the "
-    "main thread elsewhere",
+    "eventlet.green.threading": "every green and native thread has a current_thread() of its own",
     "eventlet.asyncio.spawn_for_awaitable": "works with any hub",
 }
 

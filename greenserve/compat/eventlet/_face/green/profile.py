@@ -70,7 +70,7 @@ class Profile(profile.Profile):
             self.timings.clear()
 
     def _meet(self, frame: FrameType, event: str, arg: Any) -> tuple[Any, dict[Any, Any]]:
-        """Chain and figures of a greenlet that is heard of for the first time: the calls that it is in the middle of."""
+        """Chain and figures of a greenlet that is heard of for the first time: the calls it is in the middle of."""
         frames = []
         outer = frame.f_back if event == "call" else frame
         while outer is not None:
