@@ -121,6 +121,22 @@ def test_a_setting_of_gunicorn_is_one_of_the_server(settings: dict[str, Any], na
     assert getattr(server, name) == expected
 
 
+def test_a_refused_request_is_in_the_log_and_no_business_of_the_hooks(serve: Callable[..., Run]) -> None:
+    told: list[Any] = []
+
+    def after(worker: Any, request: Any, environ: dict[str, Any], response: Any) -> None:
+        told.append(request.path)
+
+    run = serve(show, post_request=after)
+    assert run.connect().ask(b"nonsense\r\n\r\n").code == 400
+    assert run.connect().ask(b"GET /bad HTTP/1.1\r\n\r\n").code == 400
+    assert [(response.status, request.method, request.path) for response, request, _, _ in run.log.accesses] == [
+        ("400", "nonsense", ""),
+        ("400", "GET", "/bad"),
+    ]
+    assert told == []
+
+
 def test_the_limits_of_a_head_are_those_of_gunicorn() -> None:
     cfg = configured(limit_request_line=1000, limit_request_fields=50, limit_request_field_size=400)
     limits = Server([], show, **gunicorn._keywords(cfg)).limits
