@@ -1,12 +1,13 @@
 """Who is on a bus: a folder in which each member listens on a Unix socket under a name of its own. Moves no messages.
 
-Facts this rests on (unix(7), connect(2), rename(2)):
+Facts this rests on (unix(7), connect(2), tmpfiles.d(5)):
 
 - Only who may write to the folder can put a socket there, and only who may search it can connect to one.
-- A socket's file outlives whoever listened on it. From then on a connect is refused.
+- A socket's file outlives whoever listened on it. From then on a connect is refused, as before it listens.
+- What clears /tmp of old files leaves a socket alone that is in use under the name which it was bound to.
 
-What this means for us: the folder is its owner's alone, and that is all the protection there is. A socket gets its name
-when it listens already, and no name is used twice, so that a refusal says that its member is gone for good.
+What this means for us: the folder is its owner's alone, and that is all the protection there is. No name is used twice,
+and each has the number of its process: if that is gone, whoever is refused removes the file. None is ever renamed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from socket import AF_UNIX, SOCK_STREAM
 from greenserve.net.listeners import listen
 from greenserve.net.sockets import GreenSocket
 
-__all__ = ["Members"]
+__all__ = ["Members", "process_of"]
 
 
 class Members:
@@ -55,14 +56,7 @@ class Members:
         if mode & stat.S_IWOTH:
             raise PermissionError(f"anybody may write to {self.folder}: whoever likes could join the message bus there")
         name = f"{self._prefix}-{os.getpid()}-{secrets.token_hex(4)}"
-        path = os.path.join(self.folder, name)
-        sock = listen(f"{path}.new")
-        try:
-            os.rename(f"{path}.new", path)
-        except BaseException:
-            sock.close()
-            raise
-        return name, sock
+        return name, listen(os.path.join(self.folder, name))
 
     def names(self) -> list[str]:
         """Return the names of all members; some of them may be gone."""
@@ -75,7 +69,7 @@ class Members:
         """Return a blocking socket that is connected to the member of this name. May switch, unless ``timeout`` is 0.
 
         Raises:
-            ConnectionRefusedError: It is gone, and its name is now, too.
+            ConnectionRefusedError: It does not listen. If its process is gone, its name is now, too.
             BlockingIOError: It can't be had without waiting.
             OSError: As the system says.
         """
@@ -87,7 +81,7 @@ class Members:
             sock.settimeout(None)
         except BaseException as exc:
             sock.close()
-            if isinstance(exc, ConnectionRefusedError):
+            if isinstance(exc, ConnectionRefusedError) and not _runs(process_of(name)):
                 self.remove(name)
             raise
         return sock
@@ -96,3 +90,18 @@ class Members:
         """Take the name of a member that is gone off the list."""
         with suppress(OSError):
             os.unlink(os.path.join(self.folder, name))
+
+
+def process_of(name: str) -> int:
+    """Return the number of the process of the member of this name."""
+    return int(name.split("-")[1])
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's, or no process's at all: not ours to decide
+    return True

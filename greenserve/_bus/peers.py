@@ -15,7 +15,7 @@ from contextlib import suppress
 from socket import MSG_DONTWAIT
 
 from greenserve._bus.frames import MAX_MESSAGE
-from greenserve._bus.members import Members
+from greenserve._bus.members import Members, process_of
 from greenserve._originals import base_socket, monotonic
 from greenserve.core.greenthreads import spawn_n
 from greenserve.core.waiters import WaitQueue
@@ -73,11 +73,6 @@ class Peer:
         self._moved = WaitQueue()
         self._quiet_until = 0.0
 
-    @property
-    def process(self) -> str:
-        """The number of its process."""
-        return self.name.split("-")[1]
-
     def send(self, frame: bytes) -> None:
         """Have ``frame`` sent behind those before it. Never switches."""
         if self.is_gone:
@@ -115,7 +110,7 @@ class Peer:
         now = monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _LOG_INTERVAL
-            log.warning("process %s takes no messages: %d were dropped", self.process, self.dropped)
+            log.warning("process %d takes no messages: %d were dropped", process_of(self.name), self.dropped)
 
     def _keep_writing(self) -> None:
         while self._is_writing:
@@ -140,7 +135,7 @@ class Peer:
         except BlockingIOError:
             raise
         except OSError as exc:
-            log.debug("process %s is on the bus no more: %s", self.process, exc)
+            log.debug("process %d is on the bus no more: %s", process_of(self.name), exc)
             self.close()
         self._is_writing = False
 

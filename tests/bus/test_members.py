@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenserve._bus.members import Members
+from greenserve._bus.members import Members, process_of
 
 
 def test_the_folder_is_made_for_its_owner_alone(folder: str) -> None:
@@ -46,12 +46,28 @@ def test_members_are_those_of_the_same_channel(folder: str) -> None:
         sock.close()
 
 
-def test_a_member_that_has_ended_is_taken_off_the_list_by_who_asks_for_it(folder: str) -> None:
+def test_a_member_whose_process_has_ended_is_taken_off_the_list_by_who_asks_for_it(folder: str) -> None:
     members = Members(folder, "a")
-    (gone, ended), (there, sock) = members.enter(), members.enter()
-    ended.close()
+    there, sock = members.enter()
+    pid = os.fork()
+    if pid == 0:
+        members.enter()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (gone,) = [name for name in members.names() if process_of(name) == pid]
     with pytest.raises(ConnectionRefusedError):
         members.connect(gone, 0)
     members.connect(there, 0).close()
     assert members.names() == [there]
     sock.close()
+
+
+def test_a_member_that_does_not_listen_yet_stays_on_the_list(folder: str) -> None:
+    members = Members(folder, "a")
+    name, sock = members.enter()
+    sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        members.connect(name, 0)
+    assert members.names() == [name]
+    members.remove(name)
+    assert members.names() == []
