@@ -9,7 +9,7 @@ import errno
 import logging
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from socket import SO_ACCEPTCONN, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,8 @@ _SPARE_FILES = 100
 
 def listeners_of(given: Any) -> list[GreenSocket]:
     """The listening sockets in ``given``, which is one or several. Raises TypeError."""
-    listeners: list[GreenSocket] = list(given) if isinstance(given, (list, tuple)) else [given]
+    is_one = isinstance(given, GreenSocket) or not isinstance(given, Iterable)
+    listeners: list[GreenSocket] = [given] if is_one else list(given)
     for listener in listeners:
         if not isinstance(listener, GreenSocket):
             raise TypeError(f"can't serve on {listener!r}: give what greenserve.listen(('127.0.0.1', 8000)) returns")

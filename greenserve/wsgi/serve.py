@@ -8,7 +8,7 @@ from typing import Any
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS
 from greenserve.wsgi.accesslog import Logger, Record, TextFile
-from greenserve.wsgi.keywords import check_methods
+from greenserve.wsgi.keywords import check_methods, listeners_of
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.run import WSGIApp
 from greenserve.wsgi.server import Server
@@ -69,6 +69,9 @@ def server(
         ValueError: A value is wrong. The message names its keyword.
         OSError: No connections can be accepted, at once or any more.
     """
+    listeners = listeners_of(sock)
+    if not listeners:
+        raise ValueError("wsgi.server() was given no listening socket: give what greenserve.listen() returns")
     check_methods("server_event", server_event, "send")
     check_methods("custom_pool", custom_pool, "spawn")
     if max_size is not None:
@@ -83,7 +86,7 @@ def server(
         for name in ("head_timeout", "body_timeout", "write_timeout", "keep_alive"):
             settings.setdefault(name, SETTINGS[name].parse(socket_timeout, "the keyword socket_timeout"))
     running = Server(
-        sock,
+        listeners,
         site,
         environ=environ,
         log=log,

@@ -94,6 +94,18 @@ def test_what_is_no_green_socket_is_no_listener(listener):
         wsgi.server(listener, hello)
 
 
+def test_a_server_without_any_listener_would_wait_for_ever():
+    for none in ([], (), iter([])):
+        with pytest.raises(ValueError, match="no listening socket"):
+            wsgi.server(none, hello)
+
+
+def test_listeners_may_come_as_any_iterable():
+    with greenserve.listen(("127.0.0.1", 0)) as one, greenserve.listen(("127.0.0.1", 0)) as two:
+        for given in ([one, two], (one, two), iter([one, two]), dict.fromkeys([one, two])):
+            assert Server(given, hello).listeners == [one, two]
+
+
 def test_a_socket_that_would_block_the_hub_is_no_listener():
     with socket.create_server(("127.0.0.1", 0)) as sock, pytest.raises(TypeError, match="can't serve on <socket"):
         wsgi.server(sock, hello)
