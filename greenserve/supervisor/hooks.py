@@ -68,12 +68,14 @@ class Hooks:
         if function is not None:
             function(*args)
 
-    def call_safely(self, name: str, *args: Any) -> None:
-        """Call the hook ``name``, where nothing may fail for it: what it raises is logged."""
+    def call_safely(self, name: str, *args: Any) -> bool:
+        """Call the hook ``name``, where nothing may fail for it: what it raises is logged. False if it has raised."""
         try:
             self.call(name, *args)
         except Exception as exc:
             log.error("the hook %s failed", name, exc_info=exc)
+            return False
+        return True
 
     def wrap(self, app: WSGIApp, worker: Any) -> WSGIApp:
         """Return ``app`` with ``pre_request`` and ``post_request`` around it, if there are any."""

@@ -54,6 +54,9 @@ _EXIT_GRACE = 5.0
 # How long one has that was told to end at once, or to show where it hangs.
 _ABORT_GRACE = 2.0
 
+# What the name of a second master's PID file ends in. gunicorn's.
+_SECOND = ".2"
+
 _SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -122,6 +125,7 @@ class Master:
         self._notified_at = 0.0
         self._new_master = 0
         self._start = start
+        self._is_second = False  # there is another master, which has the PID file's name and the service manager's ear
         self._notifier = Notifier(os.environ)
         self._pidfile: PidFile | None = None
         self._opened: Listeners | None = None
@@ -174,9 +178,9 @@ class Master:
         Owner(config).give_logs(config)  # whether there are such a user and group is told first
         check_settings(config)
         self._opened = Listeners(config, config.workers, activated, handed_on)
+        self._is_second = self._start.lives_with_old_master()
         if config.pidfile is not None:
-            suffix = ".2" if self._start.lives_with_old_master() else ""
-            self._pidfile = PidFile(config.pidfile + suffix)
+            self._pidfile = PidFile(config.pidfile + _SECOND if self._is_second else config.pidfile)
         set_title(config, "master")
         for function in self.site.on_master:
             function(self)
@@ -196,8 +200,8 @@ class Master:
         self._resize(config.workers, config)
 
     def _tear_down(self) -> None:
-        for worker in list(self.workers.values()):  # after a failure of our own: nobody is to be left behind
-            worker.kill()
+        for worker in self.workers.values():  # after a failure of our own: nobody is to be left behind
+            worker.send(signal.SIGTERM)
         if self._opened is not None:
             self.listeners.close(unlink=not self._has_other_master())
         if self.exchange is not None:
@@ -234,8 +238,13 @@ class Master:
         if self._notifier.watchdog is not None and now - self._notified_at >= self._notifier.watchdog - _LOOK_INTERVAL:
             self._notified_at = now
             self._notifier.alive()
-        if self._pidfile is not None and self._pidfile.path.endswith(".2") and not self._start.lives_with_old_master():
-            self._pidfile.rename(self.cfg.pidfile)
+        if self._is_second and not self._start.lives_with_old_master():
+            self._is_second = False
+            if self._pidfile is not None:
+                try:
+                    self._pidfile.rename(self._pidfile.path.removesuffix(_SECOND))
+                except OSError as exc:
+                    log.error("the PID file stays %s: %s", self._pidfile.path, exc.strerror)
             log.info("this is the only master now")
             self._notifier.ready(f"{self.count} workers")
         if self._stopping or not self._is_starting or not self._is_complete():
@@ -312,7 +321,7 @@ class Master:
             Owner(config)
             check_settings(config)
             self._rebind(config)
-        except GreenserveError as exc:
+        except (GreenserveError, OSError) as exc:
             log.error("the settings stay as they were: %s", exc)
         else:
             self.site.config, self.site.hooks = config, hooks
@@ -335,7 +344,7 @@ class Master:
                 if self.exchange is None:
                     self.exchange = Exchange(Owner(config))
                 self.exchange.resize(count)
-        except BindError as exc:
+        except (BindError, OSError) as exc:
             if not self._age:
                 raise
             log.error("there are as many workers as before: %s", exc)
@@ -360,7 +369,11 @@ class Master:
             return
         self.site.hooks.call_safely("pre_exec", self)
         sockets = self.listeners.handed_on()
-        pid = self._fork()
+        try:
+            pid = self._fork()
+        except OSError as exc:
+            log.error("can't start a new master: %s", exc.strerror)
+            return
         if pid == 0:
             status = 127
             with suppress(BaseException):
@@ -400,15 +413,22 @@ class Master:
         worker.stop(signal.SIGTERM, now + self.cfg.graceful_timeout + _EXIT_GRACE)
 
     def _start_worker(self, number: int) -> None:
-        worker = Worker(number, self._age + 1, self.generation)
-        self.site.hooks.call("pre_fork", self, worker)
+        try:
+            worker = Worker(number, self._age + 1, self.generation)
+        except OSError as exc:
+            self._put_off(number, exc.strerror)
+            return
+        if not self._was_announced:
+            self.site.hooks.call("pre_fork", self, worker)
+        elif not self.site.hooks.call_safely("pre_fork", self, worker):
+            worker.abandon()  # those that serve go on all the same
+            self._put_off(number, "the hook pre_fork failed")
+            return
         try:
             worker.pid = self._fork()
         except OSError as exc:
-            pause = self._deaths.note_failed_fork(number, monotonic())
-            log.error("can't fork a worker: %s; trying again in %g s", exc.strerror, pause)
-            worker.other_end.close()
-            worker.forget()
+            worker.abandon()
+            self._put_off(number, exc.strerror)
             return
         self._age += 1
         if worker.pid == 0:
@@ -417,6 +437,10 @@ class Master:
         self.workers[worker.pid] = worker
         spawn(self._listen_to, worker)
         log.info("started %s", worker)
+
+    def _put_off(self, number: int, why: str | None) -> None:
+        pause = self._deaths.note_failed_fork(number, monotonic())
+        log.error("can't fork a worker: %s; trying again in %g s", why, pause)
 
     def _fork(self) -> int:
         # In the child they stay blocked until it has handlers of its own: in the master's they would be lost.

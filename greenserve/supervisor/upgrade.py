@@ -45,7 +45,7 @@ class Start:
         """Look at the process as it is: call this before anything changes directory or environment."""
         pid, fd = os.environ.pop(_OLD_MASTER, ""), os.environ.pop(_FIGURES, "")
         self.old_master = int(pid) if pid and int(pid) == os.getppid() else None
-        self.figures = int(fd) if fd and self.old_master is not None else None
+        self.figures = int(fd) if fd else None  # also when that master has gone meanwhile
         bus = os.environ.pop(_BUS, "")
         self.bus = bus if bus and self.old_master is not None else new_folder()
         self._directory = logical_directory()

@@ -122,6 +122,11 @@ class Worker:
         self.kill_at = _NEVER
         self.send(signal.SIGKILL)
 
+    def abandon(self) -> None:
+        """Give back all that was made for it, since it was not forked."""
+        self.other_end.close()
+        self.forget()
+
     def forget(self) -> None:
         """Give back what the master holds of it, once it has been reaped."""
         self.channel.close()

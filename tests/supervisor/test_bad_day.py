@@ -191,6 +191,34 @@ def test_workers_that_are_not_root_can_go_on_with_logs_that_were_moved_away() ->
         assert {(folder / name).stat().st_uid for name in ("error", "access")} == {nobody}
 
 
+def test_a_hook_that_fails_before_a_fork_ends_nobody_who_serves_and_is_tried_again(tmp_path: Path) -> None:
+    hook = (
+        "def pre_fork(server, worker):\n    if os.path.exists('broken'):\n        raise RuntimeError('no database')\n"
+    )
+    (tmp_path / "greenserve.conf.py").write_text(f"import os\n{hook}")
+    with running(tmp_path, "shop:app", "--workers", "2") as master, Clients(master.port, 2) as clients:
+        (first, _) = master.workers(count=2)
+        (tmp_path / "broken").touch()
+        before = len(master.err)
+        os.kill(first, signal.SIGTERM)
+        master.err.wait_for("can't fork a worker: the hook pre_fork failed; trying again in 1 s", after=before)
+        master.err.wait_for("RuntimeError: no database", after=before)
+        clients.wait_for_answers(20)
+        (tmp_path / "broken").unlink()
+        master.workers(after=before)
+        assert clients.failures == []
+        assert master.stop() == 0
+
+
+def test_a_hook_that_fails_before_the_first_fork_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "greenserve.conf.py").write_text(
+        "def pre_fork(server, worker):\n    raise RuntimeError('no database')\n"
+    )
+    with running(tmp_path, "shop:app", "--workers", "2", wait=False) as master:
+        assert master.wait() == 1
+        master.err.wait_for("^RuntimeError: no database$")
+
+
 def test_a_stopped_worker_is_replaced_and_the_other_serves_meanwhile(tmp_path: Path) -> None:
     with running(tmp_path, "shop:app", "--workers", "2", "--timeout", "2") as master:
         stopped, other = master.workers(count=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
-from tests.supervisor.running import APP, DEADLINE, READING, ask, begin, running, wait_gone
+from tests.supervisor.running import APP, DEADLINE, READING, Clients, Master, ask, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
 
@@ -149,6 +149,100 @@ def test_a_new_master_that_does_not_start_leaves_the_old_one_serving(tmp_path: P
         assert not (tmp_path / "pid.2").exists()
         assert master.stop() == 0
         assert not (tmp_path / "pid").exists()
+
+
+def upgrade(master: Master) -> int:
+    """Start a new master beside this one, and return its process once it serves."""
+    served = len(master.out)
+    before = master.send(signal.SIGUSR2)
+    (started,) = master.err.wait_for(r"started a new master, process (\d+)", after=before)
+    master.out.wait_for("greenserve .* serving", after=served)
+    return int(started[1])
+
+
+def end_upgraded(new: int) -> None:
+    os.kill(new, signal.SIGTERM)
+    wait_gone(new)
+
+
+def test_a_new_master_is_the_only_one_once_the_old_one_has_gone_also_without_a_pid_file(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1") as master:
+        new = upgrade(master)
+        assert master.stop() == 0
+        master.err.wait_for(rf"\[{new}\] \[INFO\] this is the only master now")
+        assert master.get("/x").endswith(" /x")
+        end_upgraded(new)
+
+
+def test_a_pid_file_that_can_not_get_its_name_ends_nobody(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1", "--pidfile", "pid") as master:
+        new = upgrade(master)
+        (tmp_path / "pid").unlink()
+        (tmp_path / "pid").mkdir()
+        assert master.stop() == 0
+        master.err.wait_for(r"the PID file stays .*/pid\.2: Is a directory")
+        assert master.get("/x").endswith(" /x")
+        end_upgraded(new)
+    assert not (tmp_path / "pid.2").exists()
+
+
+def test_going_back_is_to_end_the_new_master_and_then_another_one_may_be_started(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1", "--pidfile", "pid") as master:
+        new = upgrade(master)
+        before = master.send(signal.SIGUSR2)
+        master.err.wait_for("there is another master beside this one already", after=before)
+        before = len(master.err)
+        os.kill(new, signal.SIGUSR2)
+        master.err.wait_for(rf"\[{new}\] .* there is another master beside this one already", after=before)
+        end_upgraded(new)
+        master.err.wait_for(rf"the new master, process {new}, ended with status 0; this one serves on")
+        assert master.get("/x").endswith(" /x")
+        newer = upgrade(master)
+        assert newer != new
+        assert master.stop() == 0
+        master.err.wait_for("this is the only master now")
+        assert (tmp_path / "pid").read_text() == f"{newer}\n"
+        end_upgraded(newer)
+
+
+def test_a_stop_during_an_upgrade_leaves_the_service_to_the_new_master_and_costs_no_request(tmp_path: Path) -> None:
+    # The new worker is let go once the old master has gone.
+    (tmp_path / "greenserve.conf.py").write_text(
+        "import os\n\ndef post_fork(server, worker):\n    if os.path.exists('gate'):\n        open('gate').close()\n"
+    )
+    with running(tmp_path, "shop:app", "--workers", "1") as master, Clients(master.port, 2) as clients:
+        os.mkfifo(tmp_path / "gate")
+        before = master.send(signal.SIGUSR2)
+        (started,) = master.err.wait_for(r"started a new master, process (\d+)", after=before)
+        master.err.wait_for(rf"\[{started[1]}\] .* started worker 1", after=before)
+        assert master.stop() == 0
+        with (tmp_path / "gate").open("w"):
+            pass
+        clients.wait_for_answers(20)
+        assert clients.failures == []
+        end_upgraded(int(started[1]))
+
+
+def test_reloads_that_come_faster_than_workers_start_end_in_one_set_of_workers(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2") as master, Clients(master.port, 4) as clients:
+        before = len(master.err)
+        for _ in range(10):
+            master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done: 2 new workers serve", after=before)
+        clients.wait_for_answers(50)
+        assert clients.failures == []
+        assert master.stop() == 0
+    text = master.err.text
+    assert text.count("] started worker ") == text.count(" is gone") + text.count(" was killed by SIGTERM")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_before_any_worker_is_ready_is_a_stop(tmp_path: Path, number: int) -> None:
+    os.mkfifo(tmp_path / "gate")  # nobody ever writes to it
+    app = "open('gate').close()\n" + APP
+    with running(tmp_path, "shop:app", "--workers", "2", app=app, wait=False) as master:
+        master.err.wait_for("started worker", 2)
+        assert master.stop(number) == 0
 
 
 def test_hooks_are_called_in_their_order_in_their_processes(tmp_path: Path) -> None:
