@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "Addresses",
     "Choice",
     "Count",
     "Duration",
@@ -461,6 +462,16 @@ class Several(Kind):
 
     def literal(self, value: tuple[Any, ...]) -> str:
         return repr([str(item) for item in value])
+
+
+class Addresses(Several):
+    """Where to listen: a tuple of what `parse_address` returns."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        allowed = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
+        super().__init__("ADDRESS", allowed, parse_address)
 
 
 class Networks(Kind):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from greenserve._kinds import Flag, OrOff, Receiver, Several, Text, TextOrDictionary, parse_address
+from greenserve._kinds import Addresses, Choice, Flag, OrOff, Receiver, Several, Text, TextOrDictionary
 from greenserve._setting import Setting
 
 __all__ = ["WATCH_SETTINGS"]
 
 _LOGGING, _WATCHING = "Logging", "Watching"
-
-_BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
 
 
 def _parse_tag(text: str) -> str:
@@ -20,6 +18,38 @@ def _parse_tag(text: str) -> str:
 
 
 WATCH_SETTINGS = (
+    Setting(
+        "error_logfile",
+        Text("FILE", "a file, or - for stderr"),
+        "-",
+        "Where the log of errors and of starting and stopping goes; - is stderr.",
+        group=_LOGGING,
+        aliases=("errorlog", "log_file"),
+    ),
+    Setting(
+        "log_level",
+        Choice("LEVEL", "debug", "info", "warning", "error", "critical"),
+        "info",
+        "The lowest level that is logged: debug, info, warning, error or critical.",
+        group=_LOGGING,
+        aliases=("loglevel",),
+    ),
+    Setting(
+        "access_logfile",
+        OrOff(Text("FILE", "a file, or - for stdout")),
+        None,
+        "Where one line for each request goes; - is stdout.",
+        group=_LOGGING,
+        aliases=("accesslog",),
+    ),
+    Setting(
+        "access_logformat",
+        Text("FORMAT", "a %-format of atoms such as %(h)s, %(r)s and %({user-agent}i)s"),
+        '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+        "What is in an access line: atoms as gunicorn has them. The default is the combined format.",
+        group=_LOGGING,
+        aliases=("access_log_format",),
+    ),
     Setting(
         "access_log_json",
         Flag(),
@@ -46,7 +76,7 @@ WATCH_SETTINGS = (
     ),
     Setting(
         "metrics_bind",
-        OrOff(Several("ADDRESS", _BIND, parse_address)),
+        OrOff(Addresses()),
         None,
         "Serve figures for Prometheus at this address, under /metrics, and whether the server is alive and ready, "
         "under /healthz and /readyz.",
@@ -54,7 +84,7 @@ WATCH_SETTINGS = (
     ),
     Setting(
         "admin_bind",
-        OrOff(Several("ADDRESS", _BIND, parse_address)),
+        OrOff(Addresses()),
         None,
         "Serve a page at this address that shows what the server does, live. `greenserve top` shows the same.",
         group=_WATCHING,

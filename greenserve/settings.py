@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from greenserve._debug_settings import DEBUG_SETTINGS
 from greenserve._kinds import (
+    Addresses,
     Choice,
     Count,
     Duration,
@@ -21,7 +22,6 @@ from greenserve._kinds import (
     Several,
     Size,
     Text,
-    parse_address,
 )
 from greenserve._process_settings import PROCESS_SETTINGS
 from greenserve._setting import Setting
@@ -29,13 +29,10 @@ from greenserve._watch_settings import WATCH_SETTINGS
 
 __all__ = ["ALIASES", "SETTINGS", "TLS", "Setting"]
 
-
-_BIND = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER, several with commas between them"
-
 _FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded")
 
 _APPLICATION, _LISTENING, _LIMITS = "Application", "Listening", "Limits"
-_DEADLINES, _PROXIES, _LOGGING = "Deadlines", "Behind a proxy", "Logging"
+_DEADLINES, _PROXIES = "Deadlines", "Behind a proxy"
 TLS = "TLS"
 
 SETTINGS: dict[str, Setting] = {
@@ -81,7 +78,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "bind",
-            Several("ADDRESS", _BIND, parse_address),
+            Addresses(),
             "127.0.0.1:8000",
             "Where to listen: HOST:PORT, unix:PATH, or fd://NUMBER for a socket that was inherited. May be given "
             "several times. Port 0 is a free one, which is then printed.",
@@ -305,38 +302,6 @@ SETTINGS: dict[str, Setting] = {
             group=_PROXIES,
             aliases=("proxy_allow_ips",),
             keyword_of="server",
-        ),
-        Setting(
-            "error_logfile",
-            Text("FILE", "a file, or - for stderr"),
-            "-",
-            "Where the log of errors and of starting and stopping goes; - is stderr.",
-            group=_LOGGING,
-            aliases=("errorlog", "log_file"),
-        ),
-        Setting(
-            "log_level",
-            Choice("LEVEL", "debug", "info", "warning", "error", "critical"),
-            "info",
-            "The lowest level that is logged: debug, info, warning, error or critical.",
-            group=_LOGGING,
-            aliases=("loglevel",),
-        ),
-        Setting(
-            "access_logfile",
-            OrOff(Text("FILE", "a file, or - for stdout")),
-            None,
-            "Where one line for each request goes; - is stdout.",
-            group=_LOGGING,
-            aliases=("accesslog",),
-        ),
-        Setting(
-            "access_logformat",
-            Text("FORMAT", "a %-format of atoms such as %(h)s, %(r)s and %({user-agent}i)s"),
-            '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
-            "What is in an access line: atoms as gunicorn has them. The default is the combined format.",
-            group=_LOGGING,
-            aliases=("access_log_format",),
         ),
         *WATCH_SETTINGS,
         *PROCESS_SETTINGS,
