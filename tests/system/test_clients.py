@@ -33,6 +33,13 @@ class Client(NamedTuple):
     call: str
 
 
+ASK_BY_CURSOR = """
+def ask(connection, i):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT {}(%s), %s", (SECONDS, i))
+        return cursor.fetchone()[1]
+"""
+
 CLIENTS = {
     "redis-py": Client(
         "redis",
@@ -57,14 +64,7 @@ def ask(i):
     ),
     "psycopg2": Client(
         "postgres",
-        """
-import psycopg2
-
-def ask(connection, i):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(%s), %s", (SECONDS, i))
-        return cursor.fetchone()[1]
-""",
+        f"import psycopg2\n{ASK_BY_CURSOR.format('pg_sleep')}",
         "psycopg2.connect(host='127.0.0.1', port=PORT, user='greenserve', dbname='postgres')",
         "ask(mine, i)",
     ),
@@ -76,14 +76,7 @@ def ask(connection, i):
     ),
     "PyMySQL": Client(
         "mariadb",
-        """
-import pymysql
-
-def ask(connection, i):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT SLEEP(%s), %s", (SECONDS, i))
-        return cursor.fetchone()[1]
-""",
+        f"import pymysql\n{ASK_BY_CURSOR.format('SLEEP')}",
         "pymysql.connect(host='127.0.0.1', port=PORT, user='root', database='mysql')",
         "ask(mine, i)",
     ),
