@@ -289,3 +289,105 @@ def test_each_request_of_a_connection_is_logged_as_itself() -> None:
     server.process_request([("127.0.0.1", 5), conn, wsgi.STATE_IDLE])
     client.close()
     assert log.getvalue().splitlines() == [f"192.0.2.{n},127.0.0.1 GET /{n} HTTP/1.1" for n in (1, 2, 3)]
+
+
+def test_a_client_that_stalls_for_socket_timeout_is_hung_up_on_without_a_word(ask: Ask) -> None:
+    answer, log = ask(hello, b"GET / HTTP/1.1\r\n", socket_timeout=0.05)
+    assert answer == b""
+    assert '"GET' not in log
+
+
+def test_an_idle_connection_ends_when_its_keepalive_is_over_to_the_moment(ask: Ask) -> None:
+    listener = eventlet.listen(("127.0.0.1", 0))
+    server = eventlet.spawn(wsgi.server, listener, hello, log_output=False, keepalive=0.1)
+    with eventlet.connect(listener.getsockname()) as sock:
+        for _ in range(3):  # a timer of an earlier wait does not end a later one
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            while not sock.recv(65536).endswith(b"hello"):
+                pass
+            eventlet.sleep(0.05)
+        eventlet.sleep(0.05)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert sock.recv(65536) == b""
+    server.kill()
+
+
+def test_a_connection_whose_send_was_replaced_may_send_parts() -> None:
+    listener = eventlet.listen(("127.0.0.1", 0))
+    accept = listener.accept
+    sizes = []
+
+    def accept_slow_one() -> tuple[Any, Any]:
+        conn, address = accept()
+        send = conn.send
+
+        def send_a_little(data: Any, *flags: int) -> int:
+            sizes.append(len(data))
+            return int(send(data[:50], *flags))
+
+        conn.send = send_a_little
+        return conn, address
+
+    listener.accept = accept_slow_one  # type: ignore[method-assign]  # that is what is tested
+    server = eventlet.spawn(wsgi.server, listener, hello, log_output=False)
+    with eventlet.connect(listener.getsockname()) as sock:
+        sock.sendall(REQUEST)
+        answer = b""
+        while block := sock.recv(65536):
+            answer += block
+    server.kill()
+    assert answer.endswith(b"\r\n\r\nhello")
+    assert sizes == [len(answer) - start for start in range(0, len(answer), 50)]
+
+
+def test_a_killed_server_hangs_up_on_idle_connections_and_lets_a_request_finish() -> None:
+    listener = eventlet.listen(("127.0.0.1", 0))
+    go_on = eventlet.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/slow":
+            go_on.wait()
+        return hello(environ, start_response)
+
+    server = eventlet.spawn(wsgi.server, listener, app, log_output=False)
+    idle, busy = (eventlet.connect(listener.getsockname()) for _ in range(2))
+    idle.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert idle.recv(65536).endswith(b"hello")
+    busy.sendall(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+    eventlet.sleep(0.01)
+    server.kill()
+    eventlet.sleep(0)
+    assert listener.fileno() < 0
+    assert idle.recv(1) == b""
+    assert not server.dead
+    go_on.send()
+    assert busy.recv(65536).endswith(b"hello")
+    with pytest.raises(GreenletExit):
+        server.wait()
+    idle.close()
+    busy.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "kept"),
+    [(("Connection", "close"), False), (("Connection", "Keep-Alive"), True), (("Keep-Alive", "timeout=9"), True)],
+)
+def test_what_an_app_says_of_the_connection_is_done(ask: Ask, field: tuple[str, str], kept: bool) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [field])
+        return [b"."]
+
+    request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    answer, _ = ask(app, request + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 1 + kept
+    assert answer.count(b"Connection: close\r\n") == 1
+    assert b"timeout=9" not in answer
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"), [(("X-Name", "snow \u2603"), "RFC 8187"), (("X-\u2603", "a"), "header names")]
+)
+def test_a_field_that_is_no_latin_1_is_refused_with_a_hint(header: tuple[str, str], hint: str) -> None:
+    with pytest.raises(UnicodeEncodeError, match=hint):
+        wsgi._encode_header_line(header)

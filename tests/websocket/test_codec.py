@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.websocket.codec import negotiate, server_codec
+from greenserve.websocket.codec import agreed_deflate, client_codec, negotiate, server_codec
 from greenserve.websocket.options import Deflate
 from tests.websocket.peers import BINARY, CLOSE, CONT, FINAL, PING, PONG, TEXT, close_payload, frame
 
@@ -251,3 +252,29 @@ def test_noise_never_becomes_more_than_an_end(data, cuts):
     codec = in_pieces(make(), data, cuts)
     codec.receive(b"")
     assert codec.ends
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"client_no_context_takeover": True, "server_no_context_takeover": True},
+        {"client_max_window_bits": 9, "server_max_window_bits": 10},
+        {"server_max_window_bits": None},
+    ],
+)
+def test_two_ends_that_somebody_else_has_introduced_understand_each_other(parameters: dict[str, Any]) -> None:
+    client = client_codec(1 << 20, [agreed_deflate(parameters, True)], "chat")
+    server = server_codec(1 << 20, [agreed_deflate(parameters, False)], "chat")
+    for message in ("text", b"bytes" * 1000, "text"):
+        server.receive(client.message(message))
+        client.receive(server.message(message))
+        assert (server.messages.popleft(), client.messages.popleft()) == (message, message)
+    assert (client.subprotocol, server.subprotocol) == ("chat", "chat")
+
+
+@pytest.mark.parametrize("name", ["client_max_window_bits", "server_max_window_bits"])
+@pytest.mark.parametrize("bits", [7, 16])
+def test_a_window_outside_of_the_rfc_is_refused(name: str, bits: int) -> None:
+    with pytest.raises(ValueError, match="8 to 15"):
+        agreed_deflate({name: bits}, True)

@@ -35,7 +35,7 @@ def cleanup_rollback(conn: Any) -> None:
 class BaseConnectionPool(Counted, db_pool.BaseConnectionPool):
     """As `greenserve.db_pool.BaseConnectionPool`."""
 
-    def put(self, conn: Any, cleanup: Any = _POOLS_OWN) -> None:  # type: ignore[override]  # ours has it as item
+    def put(self, conn: Any, cleanup: Any = _POOLS_OWN) -> None:
         """Give back what `get` returned, which is of no use then. May switch.
 
         Args:

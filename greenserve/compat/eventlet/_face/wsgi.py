@@ -361,12 +361,12 @@ class Server(NativeServer):
         log_output: bool = True,
         log_format: str = DEFAULT_LOG_FORMAT,
         url_length_limit: int = MAX_REQUEST_LINE,
-        debug: bool = False,
+        debug: bool | None = None,
         socket_timeout: float | None = None,
         capitalize_response_headers: bool = True,
         **settings: Any,
     ) -> None:
-        self.log: Any = get_logger(log, True) if log_output else LoggerNull()
+        self.log: Any = get_logger(log, debug is not False) if log_output else LoggerNull()
         self._has_own_log = log_output and log is not None
         if not capitalize_response_headers:
             warnings.warn(
@@ -387,7 +387,7 @@ class Server(NativeServer):
             log_output=log_output,
             log_format=log_format,
             protocol=protocol,
-            debug=debug,
+            debug=bool(debug),
             capitalize_response_headers=capitalize_response_headers,
             max_http_version=max_http_version or DEFAULT_MAX_HTTP_VERSION,
             limit_request_line=url_length_limit,
@@ -536,7 +536,7 @@ def server(
     log_output: bool = True,
     log_format: str = DEFAULT_LOG_FORMAT,
     url_length_limit: int = MAX_REQUEST_LINE,
-    debug: bool = False,
+    debug: bool | None = None,
     socket_timeout: float | None = None,
     capitalize_response_headers: bool = True,
 ) -> None:
@@ -544,7 +544,8 @@ def server(
 
     Args:
         log: A logger, or a file; stderr if None. Access lines, start and stop go there.
-        debug: Show the client the traceback of an app that failed. Off, where eventlet has it on.
+        debug: Show the client the traceback of an app that failed; eventlet does unless it is False. Each connection is
+            logged in the file ``log`` unless it is False, as there.
         minimum_chunk_size: Collect a streamed answer's blocks until they have this many bytes: 4096 if None.
         keepalive: False turns it off; a number is the idle timeout in seconds.
 
