@@ -174,7 +174,7 @@ class LocalManager(socketio.PubSubManager):
             raise ValueError(
                 'LocalManager(write_only=True) needs the path of the others: LocalManager("/run/chat", ...)'
             )
-        self._path = None if path is None else os.fspath(path)
+        self._path = None if path is None else os.path.abspath(path)
         self._sender = Sender(self._path, channel) if write_only and self._path is not None else None
         self._lock = Lock()
         self._pid = 0  # of the process that has the bus: this object may have been made before the fork
@@ -199,7 +199,13 @@ class LocalManager(socketio.PubSubManager):
 
         Raises:
             OSError: There can't be a bus at ``path``.
+            RuntimeError: The server waits in another hub than ours.
         """
+        if "gevent" in self.server.async_mode:
+            raise RuntimeError(
+                f"LocalManager can't wait in gevent's hub, which async_mode={self.server.async_mode!r} is for: "
+                'choose "greenserve" or "threading"'
+            )
         self._join()
 
     def close(self) -> None:

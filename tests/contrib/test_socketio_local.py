@@ -179,6 +179,14 @@ def test_who_only_writes_has_to_say_where() -> None:
         LocalManager(write_only=True)
 
 
+def test_another_hub_than_ours_is_refused(path: str) -> None:
+    pytest.importorskip("gevent")
+    sio = socketio.Server(async_mode="gevent", client_manager=LocalManager(path))
+    with pytest.raises(RuntimeError, match=r"choose \"greenserve\" or \"threading\""):
+        sio.manager.initialize()
+    assert not Path(path).exists()
+
+
 def test_a_folder_that_can_not_be_used_is_told_to_who_emits(path: str) -> None:
     manager = LocalManager(f"{path}/too/deep")
     sio = contrib.Server(client_manager=manager)

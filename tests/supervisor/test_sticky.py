@@ -52,6 +52,15 @@ def test_the_cookie_names_a_place_or_nothing(cookie: str, owner: int | None) -> 
     assert owner_of({}) is None
 
 
+def test_the_session_of_a_request_goes_before_the_cookie_of_its_client() -> None:
+    session = "EIO=4&transport=polling&sid=abcdefghij-_ABCD0123"
+    cookie = "greenserve_worker=3"
+    assert owner_of({"QUERY_STRING": f"{session}.1", "HTTP_COOKIE": cookie}) == 1
+    assert owner_of({"QUERY_STRING": f"{session}.0"}) == 0
+    assert owner_of({"QUERY_STRING": session, "HTTP_COOKIE": cookie}) == 3
+    assert owner_of({"QUERY_STRING": session}) is None
+
+
 @given(st.text(), st.integers(0, 65535), st.binary(max_size=200))
 def test_what_goes_with_a_connection_arrives_as_it_was(host: str, port: int, data: bytes) -> None:
     for address in ((host, port), (host, port, 0, 0), host):
