@@ -34,6 +34,7 @@ from greenserve.sync import events, locks
 
 __all__ = [
     "Lock",
+    "MockLock",
     "RLock",
     "ThreadHandle",
     "acting_as_main",
@@ -105,24 +106,18 @@ class Lock(locks.Lock):
 class RLock(locks.RLock):
     """``threading.RLock``."""
 
-    __slots__ = ("_burst",)
+    __slots__ = ()
     __module__ = "_thread"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The original takes any arguments, and threading warns of them.
         super().__init__()
-        self._burst = 0  # as in Lock
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """As `Lock.acquire`; whoever holds it takes it once more. May switch."""
         if timeout != -1:
             _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
-        self._burst += 1
         try:
-            # Who holds it is in the middle of what the others may wait for.
-            if self._burst > BURST and not self._is_owned():
-                self._burst = 0
-                _give_way()
             return super().acquire(blocking, timeout)
         except RuntimeError:
             if is_finalizing():
@@ -155,6 +150,23 @@ class RLock(locks.RLock):
         state, owner, held = ("unlocked", 0, 0) if hold is None else ("locked", _ident_of(hold.owner), hold.count)
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return f"<{state} {name} object owner={owner} count={held} at {id(self):#x}>"
+
+
+class MockLock(RLock):
+    """The lock that ``unittest.mock`` takes when a mock is asked for what it has. Others get a turn by it.
+
+    A mock stands for something that may have waited, such as the selector of a loop.
+    """
+
+    __slots__ = ()
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """As `RLock.acquire`. May switch."""
+        if not self._is_owned():
+            _give_way()
+        return super().acquire(blocking, timeout)
+
+    __enter__ = acquire
 
 
 class local(green_locals.local):  # noqa: N801 - the name of threading.local, for which it stands

@@ -198,6 +198,7 @@ _add(
     since=(3, 13),
 )
 _add("thread", "asyncio.events", {"BaseDefaultEventLoopPolicy._Local": _loops.PolicyLocal}, until=(3, 13))
+_add("thread", "unittest.mock", {"NonCallableMock._lock": _thread.MockLock()})
 _add("thread", "sys", {"settrace": green_sys.settrace})
 _add("thread", "_multiprocessing", {"SemLock": multiprocessing.SemLock})
 # What an empty queue raises stays the same class when the module is imported anew.
@@ -229,6 +230,5 @@ LOCKS: tuple[Lock, ...] = (
     Lock("tempfile", "_once_lock", _thread.Lock),
     Lock("threading", "_active_limbo_lock", _thread.RLock),
     Lock("threading", "_shutdown_locks_lock", _thread.Lock),
-    Lock("unittest.mock", "NonCallableMock._lock", _thread.RLock),
     Lock("webbrowser", "_lock", _thread.RLock),
 )

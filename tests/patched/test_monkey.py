@@ -60,7 +60,7 @@ def test_patching_twice_and_in_another_order_makes_no_difference() -> None:
         from greenserve import monkey
         from greenserve.monkey._table import ROWS
         from greenserve.monkey._names import read
-        import asyncio.events, multiprocessing.connection, sys
+        import asyncio.events, multiprocessing.connection, sys, unittest.mock
         for group in {groups!r}:
             getattr(monkey, f"patch_{{group}}")()
         monkey.patch_all(builtins=True)
