@@ -69,7 +69,9 @@ def refuse(protocol: HttpProtocol, exc: BadRequest) -> None:
     try:
         _send_page(protocol, response, exc.status, str(exc), not is_head)
     finally:
+        protocol.response = response  # a subclass may name the client by what it has asked
         server.log_access(response.environ, response, seconds)
+        protocol.response = None
 
 
 def answer_failure(protocol: HttpProtocol, response: Response, exc: BaseException) -> None:
