@@ -26,6 +26,25 @@ def test_forwarded_allow_ips_is_taken_under_the_name_that_platforms_use() -> Non
     assert load(*read_environment({"FORWARDED_ALLOW_IPS": "*"})).forwarded_allow_ips == "*"
 
 
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ("x-forwarded-for, X-Forwarded-Host", ("x-forwarded-for", "x-forwarded-host")),
+        (["forwarded"], ("forwarded",)),
+        ("none", None),
+    ],
+)
+def test_forwarded_fields_are_names_in_any_case(given: object, fields: object) -> None:
+    assert load(Source("here", {"forwarded_fields": given})).forwarded_fields == fields
+
+
+def test_of_a_proxy_client_and_scheme_are_believed_by_library_and_command_alike() -> None:
+    assert SETTINGS["forwarded_fields"].default == ("x-forwarded-for", "x-forwarded-proto")
+    assert load().forwarded_fields == SETTINGS["forwarded_fields"].default
+    with pytest.raises(SettingError, match="forwarded_fields"):
+        load(Source("here", {"forwarded_fields": "x-real-ip"}))
+
+
 def test_the_first_source_that_names_a_setting_wins() -> None:
     strong = Source("on the command line", {"backlog": "5"}, {"backlog": "--backlog"})
     weak = Source("in app.conf.py", {"backlog": 6, "max_size": 7})
