@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.admin.watching import ask, read_events, wait_until
-from tests.cli.running import LIFETIME, ROOT, Command, environment
+from tests.cli.running import LIFETIME, Command, run
 from tests.docs.running import reserve_port
 from tests.supervisor.running import wait_gone
 
@@ -223,15 +221,7 @@ def test_unix_sockets_are_for_their_owner_and_go_with_the_server(start: START, t
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8001", ":8001", "192.0.2.1:8001", "[::]:8001", "example.org:8001"])
 def test_a_page_that_others_could_reach_is_refused(address: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "greenserve", "--bind", "127.0.0.1:0", "--admin-bind", address],
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIFETIME,
-    )
+    done = run("--bind", "127.0.0.1:0", "--admin-bind", address)
     assert done.returncode == 1
     assert "others can reach that address" in done.stderr
     assert "--admin-public" in done.stderr
@@ -247,15 +237,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         for workers in ([], ["--workers", "1"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "greenserve", "--bind", "127.0.0.1:0", "--metrics-bind", address, *workers],
-                env=environment(),
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=LIFETIME,
-            )
+            done = run("--bind", "127.0.0.1:0", "--metrics-bind", address, *workers)
             assert done.returncode == 1
             assert f"can't listen on {address}: it is in use" in done.stderr
 

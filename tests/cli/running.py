@@ -25,6 +25,19 @@ def environment() -> dict[str, str]:
     return {**env, "PYTHONPATH": str(ROOT)}
 
 
+def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "greenserve", *args],
+        cwd=cwd,
+        env={**environment(), **env},
+        capture_output=True,
+        text=True,
+        timeout=LIFETIME,
+        check=False,
+    )
+
+
 class Command:
     """A running ``greenserve`` that has printed where it serves.
 

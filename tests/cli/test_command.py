@@ -20,7 +20,7 @@ import pytest
 
 from greenserve._version import __version__
 from greenserve.settings import SETTINGS
-from tests.cli.running import LIFETIME, ROOT, Command, environment
+from tests.cli.running import LIFETIME, ROOT, Command, environment, run
 
 APPS = """
 import resource, sys
@@ -63,19 +63,6 @@ def start(folder: Path) -> Iterator[START]:
     yield start_command
     for command in started:
         command.close()
-
-
-def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "greenserve", *args],
-        cwd=cwd,
-        env={**environment(), **env},
-        capture_output=True,
-        text=True,
-        timeout=LIFETIME,
-        check=False,
-    )
 
 
 # Serving

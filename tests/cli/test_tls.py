@@ -7,7 +7,6 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from greenserve._kinds import Numbered
 from greenserve.settings import SETTINGS
 from tests.certificates import Files, asking_context, server_certificate, write_files
-from tests.cli.running import LIFETIME, Command, environment
+from tests.cli.running import LIFETIME, Command, run
 
 START = Callable[..., Command]
 
@@ -44,15 +43,7 @@ def start(tmp_path: Path) -> Iterator[START]:
 
 def check(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Let the command check its settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "greenserve", "--check-config", *args],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LIFETIME,
-        check=False,
-    )
+    return run("--check-config", *args, cwd=cwd)
 
 
 def port_of(command: Command) -> int:

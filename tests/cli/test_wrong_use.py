@@ -11,7 +11,7 @@ import pytest
 from greenserve.cli import main
 from greenserve.config import Source, load
 from greenserve.errors import SettingError
-from tests.cli.running import environment
+from tests.cli.running import environment, run
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,6 @@ def test_so_little_memory_that_every_worker_has_more_is_refused(value: str) -> N
         load(Source("here", {"worker_max_rss": value}))
 
 
-def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "greenserve", "--check-config", *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -75,14 +63,14 @@ def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_check_config_finds_what_a_start_would(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = check(tmp_path, *arguments)
+    done = run("--check-config", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"greenserve: {message}")
 
 
 def test_check_config_tells_what_has_no_effect_and_passes(tmp_path: Path) -> None:
     (tmp_path / "greenserve.conf.py").write_text("wokers = 2\nworker_class = 'gevent'\n")
-    done = check(tmp_path)
+    done = run("--check-config", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
         "greenserve: wokers in greenserve.conf.py is not a setting; did you mean workers?",

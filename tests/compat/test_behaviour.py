@@ -6,37 +6,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.compat.peers import HAS_EVENTLET, INSTALL, ROOT
+from tests.compat.peers import FUTURE, HAS_EVENTLET, INSTALL, run_source
 from tests.compat.programs import ALONE, PROGRAMS
 
 RECORD = Path(__file__).parent / "printed.json"
-SOURCE = Path(__file__).parent / "programs.py"
 TOGETHER = tuple(name for name in PROGRAMS if name not in ALONE)
-
-FUTURE = "from __future__ import annotations\n"
 
 
 def run_programs(names: Sequence[str], before: str) -> dict[str, list[str]]:
     """Return the lines that each program prints, all run in one process that begins with ``before``."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SOURCE.read_text().replace(FUTURE, before, 1)],
-        input=json.dumps(names),
-        capture_output=True,
-        text=True,
-        timeout=50,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "EVENTLET_TESTS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    printed: dict[str, list[str]] = json.loads(done.stdout)
+    printed: dict[str, list[str]] = run_source("programs.py", before, names)
     return printed
 
 

@@ -1,16 +1,9 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from greenserve.compat.table import GONE, NAMES, NOTES, Verdict, find_note
-from tests.compat.peers import HAS_EVENTLET, INSTALL, ROOT, run_under_greenserve
+from tests.compat.peers import HAS_EVENTLET, INSTALL, run_source, run_under_greenserve
 
 _NEEDS_OTHERS = {"eventlet.green.zmq", "eventlet.green.MySQLdb", "eventlet.green.asynchat", "eventlet.green.asyncore"}
 
@@ -104,7 +97,7 @@ def test_callables_take_what_eventlets_take() -> None:
         # It imports psycopg2.
         and module != "eventlet.support.psycopg2_patcher"
     }
-    theirs, ours = _signatures("", names), _signatures(INSTALL, names)
+    theirs, ours = (run_source("signatures.py", before, names) for before in ("", INSTALL))
     compared = {
         name: methods
         for name, methods in theirs.items()
@@ -114,21 +107,3 @@ def test_callables_take_what_eventlets_take() -> None:
     assert {
         name: {method: ours[name].get(method) for method in methods} for name, methods in compared.items()
     } == compared
-
-
-def _signatures(before: str, names: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    source = (
-        (Path(__file__).parent / "signatures.py").read_text().replace("from __future__ import annotations\n", before)
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", source],
-        input=json.dumps(names),
-        capture_output=True,
-        text=True,
-        timeout=50,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "EVENTLET_TESTS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

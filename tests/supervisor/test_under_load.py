@@ -10,19 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.running import Clients, running, wait_gone
+from tests.supervisor.running import Clients, Master, running, wait_gone
 
 pytestmark = pytest.mark.system
+
+
+def reload_twenty_times(master: Master, clients: Clients) -> None:
+    for _ in range(20):
+        clients.wait_for_answers(20)
+        before = master.send(signal.SIGHUP)
+        master.err.wait_for("the reload is done", after=before)
+    clients.wait_for_answers(20)
 
 
 @pytest.mark.timeout(120)
 def test_twenty_reloads_cost_no_request(tmp_path: Path) -> None:
     with running(tmp_path, "shop:app", "--workers", "2") as master, Clients(master.port) as clients:
-        for _ in range(20):
-            clients.wait_for_answers(20)
-            before = master.send(signal.SIGHUP)
-            master.err.wait_for("the reload is done", after=before)
-        clients.wait_for_answers(20)
+        reload_twenty_times(master, clients)
         assert clients.failures == []
         assert len(clients.pids) > 20, "the workers were not replaced"
 
@@ -33,11 +37,7 @@ def test_twenty_reloads_with_a_socket_for_each_worker_cost_no_request(tmp_path: 
         running(tmp_path, "shop:app", "--workers", "2", "--reuse-port") as master,
         Clients(master.port) as clients,
     ):
-        for _ in range(20):
-            clients.wait_for_answers(20)
-            before = master.send(signal.SIGHUP)
-            master.err.wait_for("the reload is done", after=before)
-        clients.wait_for_answers(20)
+        reload_twenty_times(master, clients)
         assert clients.failures == []
 
 

@@ -89,7 +89,7 @@ def test_nobody_waits_for_a_negative_time(kind: Callable[..., AnyQueue], maxsize
         items.get(timeout=-1)
     for number in range(maxsize):
         items.put(number)
-    with pytest.raises(ValueError, match="not -0.5"):
+    with pytest.raises(ValueError, match=r"not -0\.5"):
         items.put(99, timeout=-0.5)
     assert (items.getting(), items.putting(), items.qsize()) == (0, 0, maxsize)
 

@@ -10,7 +10,7 @@ import greenserve
 from greenserve.net import socketpair
 from greenserve.websocket import Options, WebSocket
 from greenserve.websocket.codec import server_codec
-from tests.wsgi.raw import DEADLINE, Client, get
+from tests.wsgi.raw import Client, Connected, get
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 FINAL = 0x80
@@ -49,16 +49,8 @@ def close_payload(code: int, reason: str = "") -> bytes:
     return struct.pack("!H", code) + reason.encode()
 
 
-class Peer:
+class Peer(Connected):
     """A client of a few bytes: sends what it is given, and reads frames one by one."""
-
-    def __init__(self, sock) -> None:
-        self.sock = sock
-        self.sock.settimeout(DEADLINE)
-        self.file = sock.makefile("rb")
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
 
     def read_frame(self) -> tuple[int, bytes]:
         """The first byte and the payload of the next frame. Raises EOFError at the end."""
@@ -79,17 +71,6 @@ class Peer:
             first, payload = self.read_frame()
             if first == FINAL | CLOSE:
                 return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
-
-    def is_closed(self) -> bool:
-        """Whether the server has ended the connection with nothing more to read. Waits for it."""
-        try:
-            return self.file.read(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def close(self) -> None:
-        self.file.close()
-        self.sock.close()
 
 
 @contextmanager

@@ -28,18 +28,36 @@ class Answer:
         return f"<{self.status_line!r} {self.fields} {self.body[:60]!r}>"
 
 
-class Client:
-    """A connection to a server in this process."""
+class Connected:
+    """The client's end of a connection."""
 
-    def __init__(self, address: Any) -> None:
-        self.sock = greenserve.connect(address)
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
         self.sock.settimeout(DEADLINE)
-        if self.sock.family in (socket.AF_INET, socket.AF_INET6):
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent in pieces arrives so
-        self.file = self.sock.makefile("rb")
+        self.file = sock.makefile("rb")
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
+
+    def is_closed(self) -> bool:
+        """Whether the server has ended the connection with nothing more to read. Waits for it."""
+        try:
+            return self.file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self.file.close()
+        self.sock.close()
+
+
+class Client(Connected):
+    """A connection to a server in this process, over which HTTP is spoken."""
+
+    def __init__(self, address: Any) -> None:
+        super().__init__(greenserve.connect(address))
+        if self.sock.family in (socket.AF_INET, socket.AF_INET6):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent in pieces arrives so
 
     def read_head(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         status_line = self.file.readline()
@@ -104,17 +122,6 @@ class Client:
         self.file.close()
         self.sock.abort()
 
-    def is_closed(self) -> bool:
-        """Whether the server has ended the connection with nothing more to read. Waits for it."""
-        try:
-            return self.file.read(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def close(self) -> None:
-        self.file.close()
-        self.sock.close()
-
 
 class Running:
     """A server in green threads of this process, and its clients."""
@@ -131,6 +138,17 @@ class Running:
 
     def ask(self, data: bytes, method: str = "GET") -> Answer:
         return self.connect().ask(data, method)
+
+
+def stream_of(blocks: greenserve.Queue[bytes | None]) -> Callable[..., Iterator[bytes]]:
+    """An app whose answer is what it gets from the queue, up to None."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        while (block := blocks.get()) is not None:
+            yield block
+
+    return app
 
 
 @contextmanager

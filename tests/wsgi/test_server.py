@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 import pytest
 
 import greenserve
-from tests.wsgi.raw import get, running
+from tests.wsgi.raw import get, running, stream_of
 
 
 def hello(environ, start_response):
@@ -79,13 +79,7 @@ def test_the_connection_stays_open_when_the_client_wants_it(version, fields, sta
 
 def test_a_stream_without_a_length_is_chunked_and_each_block_leaves_at_once():
     steps = greenserve.Queue()
-
-    def stream(environ, start_response):
-        start_response("200 OK", [])
-        while (block := steps.get()) is not None:
-            yield block
-
-    with running(stream) as run:
+    with running(stream_of(steps)) as run:
         client = run.connect()
         client.send(get())
         steps.put(b"first")

@@ -9,7 +9,7 @@ import pytest
 
 import greenserve
 from greenserve.wsgi import Server
-from tests.wsgi.raw import get, running
+from tests.wsgi.raw import get, running, stream_of
 
 
 def echo(environ, start_response):
@@ -50,13 +50,7 @@ def test_a_head_and_a_body_on_their_way_are_answered(caplog):
 
 def test_a_stream_that_has_begun_goes_on_to_its_end():
     steps = greenserve.Queue()
-
-    def stream(environ, start_response):
-        start_response("200 OK", [])
-        while (block := steps.get()) is not None:
-            yield block
-
-    with running(stream) as run:
+    with running(stream_of(steps)) as run:
         client = run.connect()
         client.send(get() + get("/on-its-way"))
         steps.put(b"one")
