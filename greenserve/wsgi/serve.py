@@ -68,6 +68,7 @@ def server(
         TypeError: A keyword is unknown, or its value of the wrong kind.
         ValueError: A value is wrong. The message names its keyword.
         OSError: No connections can be accepted, at once or any more.
+        RuntimeError: ``custom_pool`` takes no connections any more.
     """
     listeners = listeners_of(sock)
     if not listeners:

@@ -168,7 +168,7 @@ class Server:
         self._expendable: dict[HttpProtocol, Response | None] = {}  # a stop hangs up on these, while they run
         self._pool = pool
         self._acceptors: list[GreenThread[None]] = []
-        self._broken: OSError | None = None  # why there is no listener left
+        self._broken: Exception | None = None  # why there is no listener left
         self._sweeper: GreenThread[None] | None = None
         self._stop_deadline = _NEVER
         self._room = Room(self.connections, self.max_size)
@@ -210,6 +210,7 @@ class Server:
 
         Raises:
             OSError: There is no listener left that accepts connections, and nobody has closed the last one.
+            RuntimeError: Likewise, since the pool takes no connections any more.
         """
         if not self._acceptors:
             self.start()
@@ -227,7 +228,10 @@ class Server:
                 raise
         broken, self._broken = self._broken, None
         if broken is not None:
-            raise OSError(broken.errno, f"the server can't accept connections any more: {broken}") from broken
+            message = f"the server can't accept connections any more: {broken}"
+            if isinstance(broken, OSError):
+                raise OSError(broken.errno, message) from broken
+            raise RuntimeError(message) from broken
 
     def join(self) -> None:
         """Wait until the server has stopped. May switch."""
@@ -328,7 +332,7 @@ class Server:
     # Connections ----------------------------------------------------------------------------------------------------
 
     def _accept(self, listener: GreenSocket) -> None:
-        broken: OSError | None = None
+        broken: Exception | None = None
         try:
             try:
                 for conn, address in connections_of(listener):
@@ -350,6 +354,9 @@ class Server:
             else:
                 log.error("%r accepts no connections any more: %s", listener, exc)
                 broken = exc
+        except Exception as exc:  # of a pool of somebody else's
+            log.error("%r accepts no connections any more", listener, exc_info=exc)
+            broken = exc
         finally:
             listener.close()
             if all(each.fileno() < 0 for each in self.listeners):

@@ -156,6 +156,21 @@ def test_a_server_whose_listener_breaks_raises_once_its_requests_have_ended(capl
     client.close()
 
 
+def test_a_server_whose_pool_takes_no_connection_raises(caplog):
+    class Closed:
+        def spawn(self, function, *args):
+            raise LookupError("closed")
+
+    listener = greenserve.listen(("127.0.0.1", 0))
+    address = listener.getsockname()
+    thread = greenserve.spawn(wsgi.server, listener, echo, custom_pool=Closed())
+    client = Client(address)
+    with greenserve.Timeout(5), pytest.raises(RuntimeError, match="can't accept connections any more: closed"):
+        thread.wait()
+    assert client.is_closed()
+    client.close()
+
+
 def test_of_several_listeners_one_may_break(caplog):
     broken, good = greenserve.listen(("127.0.0.1", 0)), greenserve.listen(("127.0.0.1", 0))
     address = good.getsockname()
