@@ -146,7 +146,7 @@ _DIFFERENT = {
     "eventlet.green.zmq": "it needs pyzmq: pip install greenserve[zmq]",
     "eventlet.green.MySQLdb": "calls are made in native threads; it needs mysqlclient: pip install greenserve[mysql]",
     "eventlet.green.threading": "every green and native thread has a current_thread() of its own",
-    "eventlet.asyncio.spawn_for_awaitable": "works with any hub",
+    "eventlet.asyncio.spawn_for_awaitable": "works with any hub; a future or task that it is given was made in a coroutine",
 }
 
 _CHANGE = {

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+from greenlet import GreenletExit
+
 from greenserve import aio
 from greenserve.compat.eventlet._face import greenthread
 
@@ -18,7 +20,7 @@ def spawn_for_awaitable(coroutine: Awaitable[Any]) -> greenthread.GreenThread:
 
 
 def _awaiting(thread: greenthread.GreenThread) -> asyncio.Task[Any]:
-    task = asyncio.ensure_future(aio.to_green(thread.wait))
+    task = asyncio.ensure_future(_result_of(thread))
 
     def end(ended: asyncio.Task[Any]) -> None:
         if ended.cancelled() and not thread.dead:
@@ -26,6 +28,13 @@ def _awaiting(thread: greenthread.GreenThread) -> asyncio.Task[Any]:
 
     task.add_done_callback(end)
     return task
+
+
+async def _result_of(thread: greenthread.GreenThread) -> Any:
+    try:
+        return await aio.to_green(thread.wait)
+    except GreenletExit:  # killed: to a coroutine that is its cancellation
+        raise asyncio.CancelledError from None
 
 
 greenthread._NotAwaitable.make = _awaiting
