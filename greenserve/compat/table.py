@@ -68,7 +68,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "eventlet.semaphore": "BoundedSemaphore CappedSemaphore Semaphore",
         "eventlet.support": "bytes_to_str get_errno greenlets wrap_deprecated",
         "eventlet.support.greendns": """HostsResolver ResolverProxy getaddrinfo gethostbyname gethostbyname_ex
-            getnameinfo is_ipv4_addr is_ipv6_addr reset resolve resolver""",
+            getnameinfo is_ip_addr is_ipv4_addr is_ipv6_addr reset resolve resolver""",
         "eventlet.support.psycopg2_patcher": "make_psycopg_green",
         "eventlet.timeout": "Timeout is_timeout with_timeout wrap_is_timeout",
         "eventlet.support.greenlets": "GreenletExit getcurrent greenlet",
@@ -146,7 +146,7 @@ _DIFFERENT = {
     "eventlet.green.zmq": "it needs pyzmq: pip install greenserve[zmq]",
     "eventlet.green.MySQLdb": "calls are made in native threads; it needs mysqlclient: pip install greenserve[mysql]",
     "eventlet.green.threading": "every green and native thread has a current_thread() of its own",
-    "eventlet.asyncio.spawn_for_awaitable": "works with any hub; a future or task that it is given was made in a coroutine",
+    "eventlet.asyncio.spawn_for_awaitable": "any hub will do; a future that it is given was made in a coroutine",
 }
 
 _CHANGE = {

@@ -38,7 +38,7 @@ class Lock(Semaphore):
             RuntimeError: It is not locked.
         """
         if self._free:
-            raise RuntimeError("release of a lock that is not locked")
+            raise RuntimeError("release unlocked lock")
         # As Semaphore.release, written out: the call would double the cost.
         queue = self._queue
         if not queue or not queue.wake():

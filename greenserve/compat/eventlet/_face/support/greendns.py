@@ -12,6 +12,7 @@ __all__ = [
     "gethostbyname",
     "gethostbyname_ex",
     "getnameinfo",
+    "is_ip_addr",
     "is_ipv4_addr",
     "is_ipv6_addr",
 ]
@@ -20,6 +21,11 @@ getaddrinfo = resolver.getaddrinfo
 gethostbyname = resolver.gethostbyname
 gethostbyname_ex = resolver.gethostbyname_ex
 getnameinfo = resolver.getnameinfo
+
+
+def is_ip_addr(host: Any) -> bool:
+    """Whether ``host`` is an IP address."""
+    return is_ipv4_addr(host) or is_ipv6_addr(host)
 
 
 def is_ipv4_addr(host: Any) -> bool:
