@@ -17,10 +17,8 @@ from greenserve import spawn
 from greenserve.net import GreenSocket, socketpair
 from greenserve.net.tls import wrap_ssl
 from tests.certificates import VERSIONS, asking_context, serving_context
-from tests.net.worlds import read_exactly
+from tests.net.worlds import BIG, read_exactly
 from tests.sync.threads import OSThread
-
-BIG = bytes(range(256)) * 8000  # 2 MB: several times what a socket's buffers hold
 
 
 class World:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,8 @@ from typing import Any
 from greenserve import spawn
 from greenserve.net import GreenSocket, create_connection, fromfd, socketpair
 from tests.sync.threads import OSThread
+
+BIG = bytes(range(256)) * 8000  # 2 MB: several times what a socket's buffers hold
 
 
 class World:
@@ -100,3 +103,37 @@ def read_exactly(sock: Any, count: int) -> bytes:
         assert part, "the stream ended early"
         data += part
     return data
+
+
+def temporary_file() -> Any:
+    """A file without a name that holds ``BIG``."""
+    file = open(os.open("/tmp", os.O_TMPFILE | os.O_RDWR), "w+b")  # noqa: SIM115 - the caller closes it
+    file.write(BIG)
+    file.flush()
+    file.seek(0)
+    return file
+
+
+Script = Callable[[World], Any]
+
+
+class Scripts(list[Script]):
+    """Functions that do something with sockets and return what was observed. As a decorator it takes in another one."""
+
+    def __call__(self, function: Script) -> Script:
+        self.append(function)
+        return function
+
+
+def compare(script: Script) -> None:
+    """Hold what a script observes of green sockets against what it observes of plain ones."""
+    observed = []
+    for kind in (Plain, Green):
+        world = kind()
+        try:
+            observed.append(script(world))
+        finally:
+            world.close()
+    plain, green = observed
+    assert green == plain
+    assert plain is not None
