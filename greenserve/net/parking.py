@@ -57,7 +57,7 @@ class ParkingSocket(socket_type):
     _others: dict[Hub, Source] | None  # the same for other OS threads' hubs
     _left: bool  # about to be closed or given away: no hub may meet it any more
     _timeout: float | None
-    _was_blocking: bool  # the fd when it came to us
+    _was_blocking: bool  # the fd when it came to us; True as soon as somebody has set a mode or a timeout
 
     # Held while a socket meets a hub or leaves all of them: it may be closed in one OS thread while another is about to
     # wait on it. Re-entrant, since a signal handler may close a socket at any moment.
@@ -94,10 +94,12 @@ class ParkingSocket(socket_type):
             if value > _MAX_TIMEOUT:
                 raise OverflowError(f"a timeout of {value!r} s is too large")
         self._timeout = value
+        self._was_blocking = True
 
     def setblocking(self, flag: bool, /) -> None:
         """``settimeout(None)`` if ``flag`` is true, else ``settimeout(0.0)``."""
         self._timeout = None if flag else 0.0
+        self._was_blocking = True
 
     def getblocking(self) -> bool:
         """Whether operations wait."""
@@ -229,7 +231,7 @@ class ParkingSocket(socket_type):
                 hub.close_source(source)
 
     def detach(self) -> int:
-        """Give the fd away, as blocking as it was when it came. Whoever waits on it gets `ClosedWhileWaiting`."""
+        """Give the fd away, as blocking as it came or was set since. Whoever waits on it gets `ClosedWhileWaiting`."""
         self._leave()
         fd = super().detach()
         if fd >= 0 and self._was_blocking and self._timeout is None:

@@ -284,6 +284,17 @@ def test_the_number_of_a_socket_that_was_never_closed_serves_the_next_one() -> N
     assert len(numbers) < 20
 
 
+@pytest.mark.parametrize("set_mode", [lambda sock: sock.setblocking(True), lambda sock: sock.settimeout(None)])
+def test_the_fd_of_a_socket_that_was_made_blocking_blocks_however_it_came(set_mode: Callable[[Any], None]) -> None:
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, GreenSocket(fileno=ours.detach()) as sock:
+        set_mode(sock)
+        fd = sock.detach()
+        assert os.get_blocking(fd)
+        os.close(fd)
+
+
 def test_a_second_object_over_the_same_fd_comes_and_goes() -> None:
     with pair() as (a, b):
         b.wait_readable(0.001)

@@ -21,6 +21,7 @@ import tempfile
 import time
 import unittest
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,11 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     try:
         process.wait(grace or 0.1)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGABRT)  # faulthandler writes into the log where it hangs
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

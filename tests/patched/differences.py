@@ -15,6 +15,7 @@ _LOOKED_UP = "a wrong address is noticed in another order, with another message 
 _TRACED = (
     "our locks are written in Python, and a tracer that leaves nothing out sees them, as those of the import system"
 )
+_SENT = "time.sleep is a function written in Python, and XML-RPC sends the attributes of one as a struct"
 _TRACE_GOES = "a trace function stays until the next one is set, and may set another one as it goes"
 _NO_SYSCALL = "setblocking() of a green socket does not ask the system"
 _C_BUFFER = "buffered files in C tell threads apart by their OS thread, and refuse what looks like a reentrant call"
@@ -30,6 +31,12 @@ DIFFERENCES: dict[str, str] = {
     "test.test_fork1.ForkTest.test_threaded_import_lock_fork": _IMPORT_LOCK,
     f"{_IO}.CBufferedRandomTest.test_slow_close_from_thread": _C_BUFFER,
     f"{_IO}.CBufferedWriterTest.test_slow_close_from_thread": _C_BUFFER,
+    "test.test_multiprocessing_fork.test_manager.WithManagerTestRemoteManager.test_remote": _SENT,
+    "test.test_multiprocessing_fork.test_processes.WithProcessesTestFinalize.test_thread_safety": _NOT_PREEMPTED,
+    "test.test_multiprocessing_forkserver.test_manager.WithManagerTestRemoteManager.test_remote": _SENT,
+    "test.test_multiprocessing_forkserver.test_processes.WithProcessesTestFinalize.test_thread_safety": _NOT_PREEMPTED,
+    "test.test_multiprocessing_spawn.test_manager.WithManagerTestRemoteManager.test_remote": _SENT,
+    "test.test_multiprocessing_spawn.test_processes.WithProcessesTestFinalize.test_thread_safety": _NOT_PREEMPTED,
     f"{_SOCKET}.GeneralModuleTests.testRefCountGetNameInfo": _LOOKED_UP,
     f"{_SOCKET}.GeneralModuleTests.testSendtoErrors": _LOOKED_UP,
     f"{_SOCKET}.NonBlockingTCPTests.testSetBlocking": _NONBLOCKING,
