@@ -16,6 +16,7 @@ from greenserve._bus.members import Members
 from greenserve._bus.peers import Peer
 from greenserve.core.greenthreads import spawn_n
 from greenserve.core.hub import Hub, get_hub, has_hub
+from greenserve.core.waiters import WaitQueue
 from greenserve.net.listeners import connections_of
 from greenserve.net.sockets import GreenSocket
 from greenserve.sync.locks import Lock
@@ -31,7 +32,11 @@ _CHUNK = 1 << 18
 # How many messages wait for whoever takes them, before no more are read.
 _MAX_WAITING = 16
 
-# How long a program that only sends waits for a member that takes nothing, in seconds.
+# How many that other OS threads have published wait for the hub's, before those threads do.
+_MAX_OUTGOING = 1000
+
+# How long another OS thread waits for the hub's, and a program that only sends for a member that takes nothing, in
+# seconds.
 _TIMEOUT = 5.0
 
 
@@ -51,6 +56,7 @@ class Bus:
         self._name, self._listener = self._members.enter()
         self._peers: dict[str, Peer] = {}
         self._outgoing: deque[bytes] = deque()
+        self._sent = WaitQueue()  # of other threads
         self._inbox: Queue[bytes] = Queue(_MAX_WAITING)
         self._hub: Hub | None = None
 
@@ -68,7 +74,7 @@ class Bus:
             yield self._inbox.get()
 
     def publish(self, message: bytes) -> None:
-        """Send ``message`` to all others. May switch, in the hub's thread, while others are behind.
+        """Send ``message`` to all others. May switch, while others are behind or, in another thread, the hub's is.
 
         Raises:
             FrameTooLarge: It is.
@@ -79,6 +85,7 @@ class Bus:
             return
         if not has_hub() or get_hub() is not hub:
             hub.call_soon(self._send)
+            self._wait_for_hub()
             return
         self._send()
         for peer in list(self._peers.values()):
@@ -97,6 +104,16 @@ class Bus:
             frame = self._outgoing.popleft()
             for peer in self._others():
                 peer.send(frame)
+        self._sent.wake_all()
+
+    def _wait_for_hub(self) -> None:
+        if len(self._outgoing) <= _MAX_OUTGOING:
+            return
+        waiter = self._sent.enter()
+        if len(self._outgoing) <= _MAX_OUTGOING:  # the hub was faster
+            self._sent.leave(waiter)
+        else:
+            self._sent.finish(waiter, _TIMEOUT)
 
     def _others(self) -> list[Peer]:
         names = self._members.names()

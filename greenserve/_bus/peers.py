@@ -135,7 +135,10 @@ class Peer:
         except BlockingIOError:
             raise
         except OSError as exc:
-            log.debug("process %d is on the bus no more: %s", process_of(self.name), exc)
+            if isinstance(exc, (ConnectionError, FileNotFoundError)):
+                log.debug("process %d is on the bus no more: %s", process_of(self.name), exc)
+            else:
+                log.warning("process %d does not get %d messages: %s", process_of(self.name), len(self._queue), exc)
             self.close()
         self._is_writing = False
 

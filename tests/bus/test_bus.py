@@ -113,6 +113,25 @@ def test_other_os_threads_may_publish(folder: str) -> None:
         assert sorted(bob.hear() for _ in range(150)) == sorted(numbers * 3)
 
 
+def test_another_os_thread_does_not_run_ahead_of_a_hub_that_is_busy(folder: str) -> None:
+    with members(folder, 2) as (ann, bob):
+        begun, waiting = threading.Event(), []
+
+        def publish() -> None:
+            for number in range(1200):
+                ann.bus.publish(b"%d" % number)
+                waiting.append(len(ann.bus._outgoing))
+                if number == 900:
+                    begun.set()
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        assert begun.wait(DEADLINE)  # natively: the hub does not run
+        greenserve.execute(thread.join, DEADLINE)
+        assert [bob.hear() for _ in range(1200)] == [b"%d" % number for number in range(1200)]
+        assert max(waiting) <= 1001
+
+
 def test_a_member_may_live_in_another_os_thread(folder: str) -> None:
     heard: greenserve.Queue[bytes] = greenserve.Queue()
 
@@ -186,6 +205,16 @@ def test_what_goes_beyond_the_bound_is_dropped_counted_and_told(folder: str, cap
     peer.close()
     stopped.close()
     wait_until_parked()
+
+
+def test_a_member_that_can_not_be_reached_is_told_of(folder: str, caplog: pytest.LogCaptureFixture) -> None:
+    members_of = Members(folder, "a")
+    peer = Peer(
+        members_of, f"{'x' * 200}-123-0"
+    )  # as without a free descriptor: the system refuses, and nobody is gone
+    peer.send(b"lost")
+    assert peer.is_gone
+    assert caplog.messages == ["process 123 does not get 1 messages: AF_UNIX path too long"]
 
 
 def test_a_sender_waits_for_a_member_that_is_merely_slower(folder: str) -> None:
