@@ -108,6 +108,16 @@ class SharedListener(GreenSocket):
         self._at_once = _FEW  # how many it may take without waiting, when the others take none
         self._credit = 0  # of those
 
+    @classmethod
+    def take(cls, listener: GreenSocket, shares: Shares, number: int) -> SharedListener:
+        """Return one in place of ``listener``, which is closed.
+
+        Not by way of `detach`: that makes the open file blocking for a moment, and another worker that calls accept in
+        that moment, for a connection that a third one takes, would hang in the system.
+        """
+        with listener:
+            return cls(os.dup(listener.fileno()), shares, number)
+
     def accept(self) -> tuple[GreenSocket, Any]:
         """As `GreenSocket.accept`, once the others have had their turn. May switch."""
         if self.gettimeout() != 0.0:

@@ -155,7 +155,7 @@ class WorkerProcess:
         app = master.app if master.app is not None else self._load()
         self.app = site.hooks.wrap(app, self)
         sockets = [
-            SharedListener(sock.detach(), master.shares, self.number) if is_shared else sock
+            SharedListener.take(sock, master.shares, self.number) if is_shared else sock
             for sock, is_shared in master.listeners.of_worker(self.number)
         ]
         self.server = server = site.build(config, sockets, self.app, config.workers > 1)

@@ -282,7 +282,7 @@ class Master:
         elif number == signal.SIGTTIN:
             self._resize(self.count + 1, self.cfg)
         elif number == signal.SIGTTOU:
-            self._resize(max(1, self.count - 1), self.cfg)
+            self._resize(max(min(1, self.count), self.count - 1), self.cfg)  # the last one stays; WINCH has left none
         elif number == signal.SIGWINCH and not has_terminal():
             # A terminal sends it whenever its window changes.
             log.info("stopping the workers; HUP starts them again")
