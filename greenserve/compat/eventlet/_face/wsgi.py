@@ -31,7 +31,6 @@ from greenserve.compat.eventlet._face._wsgi_response import Response
 from greenserve.compat.eventlet._face.green import load, socket
 from greenserve.compat.eventlet._face.timeout import Timeout
 from greenserve.core.greenthreads import spawn, spawn_after
-from greenserve.core.hub import has_hub, thread_state
 from greenserve.errors import BadRequest, BodyError, RequestTimeout
 from greenserve.http.body import ChunkedBody
 from greenserve.net.readers import SocketReader
@@ -406,6 +405,7 @@ class Server(NativeServer):
         self.socket_timeout = socket_timeout
         self._timers: dict[native_protocol.HttpProtocol, float] = {}
         self._accept_error: OSError | None = None
+        self._serving: Any = None  # the green thread in which `serve_forever` runs
 
     @property
     def outstanding_requests(self) -> int:
@@ -424,6 +424,7 @@ class Server(NativeServer):
         """
         if not self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # type: ignore[attr-defined]  # as above
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # what accept() would say, before anybody waits
+        self._serving = getcurrent()
         try:
             super().serve_forever()
         except GreenletExit:
@@ -436,8 +437,8 @@ class Server(NativeServer):
 
     def stop(self, graceful_timeout: float | None = None) -> None:
         """Stop serving. Returns at once; `serve_forever` returns when it is done."""
-        if has_hub() and thread_state.hub is self.hub:
-            # At once: whoever has killed the server goes on with its address, after a sleep(0).
+        if getcurrent() is self._serving:
+            # At once, and from no signal handler: who has killed the server goes on with its address after a sleep(0).
             timeout = self.graceful_timeout if graceful_timeout is None else graceful_timeout
             self._begin_stop(monotonic() + timeout)
         else:
