@@ -24,13 +24,12 @@ from greenserve.core.greenthreads import GreenThread, spawn
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import wait_readable
 from greenserve.errors import ClosedWhileWaiting
-from greenserve.net.sockets import GreenSocket
 from greenserve.wsgi.connection import Connection
 
 if TYPE_CHECKING:
-    from greenserve.wsgi.server import Server
+    pass
 
-__all__ = ["DisconnectWatch", "HookedConnection", "has_left"]
+__all__ = ["DisconnectWatch", "HookedConnection", "Hooks", "has_left"]
 
 # Zero where the system has no such thing: then a look at the first byte has to do.
 _GONE = getattr(select, "POLLRDHUP", 0)
@@ -125,20 +124,29 @@ class DisconnectWatch:
             self._epoll.close()
 
 
+class Hooks:
+    """The callbacks of one request, each to be called in a green thread of its own."""
+
+    __slots__ = ("on_disconnect", "on_stop", "request")
+
+    def __init__(self, request: object) -> None:
+        self.request = request
+        self.on_disconnect: list[Callable[[], Any]] = []
+        self.on_stop: list[Callable[[], Any]] = []
+
+
 class HookedConnection(Connection):
     """A connection whose app can be told things while it runs: what it puts into environ for that.
 
     Attributes:
         response: What stands for the request that runs, or None. Nobody is called for another one.
+        hooks: Those of the last request that wanted to be told anything, or None.
     """
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("hooks",)
 
     response: object
-
-    def __init__(self, conn: GreenSocket, address: Any, server: Server, initial: bytes = b"") -> None:
-        super().__init__(conn, address, server, initial)
-        self._hooks: _Hooks | None = None  # of the last request that wanted to be told anything
+    hooks: Hooks | None
 
     def has_client_left(self) -> bool:
         """``environ["greenserve.disconnected"]``: whether the client has ended its side of the connection.
@@ -176,34 +184,22 @@ class HookedConnection(Connection):
 
     def tell_of_stop(self) -> None:
         """Call what the running request wants to have called when the server stops."""
-        if self._hooks is not None:
-            self._call_hooks(self._hooks, self._hooks.on_stop)
+        if self.hooks is not None:
+            self._call_hooks(self.hooks, self.hooks.on_stop)
 
     def drop_hooks(self) -> None:
         """Call nobody any more."""
-        if self._hooks is not None:
-            self._hooks = None
-            self.server.unwatch_client(self)
+        self.hooks = None
+        self.server.unwatch_client(self)
 
-    def _hooks_of_request(self) -> _Hooks:
+    def _hooks_of_request(self) -> Hooks:
         if self.response is None:
             raise RuntimeError("the request is over: there is nothing to be told any more")
-        if self._hooks is None or self._hooks.request is not self.response:
-            self._hooks = _Hooks(self.response)
-        return self._hooks
+        if self.hooks is None or self.hooks.request is not self.response:
+            self.hooks = Hooks(self.response)
+        return self.hooks
 
-    def _call_hooks(self, hooks: _Hooks, callbacks: list[Callable[[], Any]]) -> None:
+    def _call_hooks(self, hooks: Hooks, callbacks: list[Callable[[], Any]]) -> None:
         if hooks.request is self.response:
             while callbacks:
                 self.server.call_hook(callbacks.pop(0))
-
-
-class _Hooks:
-    """The callbacks of one request, each to be called in a green thread of its own."""
-
-    __slots__ = ("on_disconnect", "on_stop", "request")
-
-    def __init__(self, request: object) -> None:
-        self.request = request
-        self.on_disconnect: list[Callable[[], Any]] = []
-        self.on_stop: list[Callable[[], Any]] = []

@@ -113,6 +113,7 @@ class HttpProtocol(HookedConnection):
         self._local: Any = None  # what the client connected to, if that was a proxy
         self._unparked = 0
         self._untimed: Response | None = None  # of the request that request_timeout is not for
+        self.hooks = None
         self._hijacked: HijackedSocket | None = None
         self.response: Response | None = None
         self.body: Body | None = None  # its body, if it has one
@@ -125,7 +126,8 @@ class HttpProtocol(HookedConnection):
         self._last_head: LastHead | None = None
         self._environ: Environ | None = None  # what all requests of this connection have in common
         self._untimed = None
-        self.drop_hooks()
+        if self.hooks is not None:
+            self.drop_hooks()
         self.is_1_1 = True
 
     # The loop -----------------------------------------------------------------------------------------------------
@@ -299,7 +301,9 @@ class HttpProtocol(HookedConnection):
         rfile = self.rfile
         server = self.server
         limits = server.limits
-        connection = self.connection_environ()
+        connection = self._environ
+        if connection is None:
+            connection = self.connection_environ()
         buffer = rfile.buffer
         found = take_head(buffer, limits, server.keep_underscores, 0, connection)
         if found is None:
