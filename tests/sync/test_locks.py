@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,13 +14,12 @@ from greenserve import Condition, Event, GreenletExit, Lock, RLock, get_hub, sle
 from greenserve.errors import HubError
 from tests.sync.threads import (
     Countdown,
-    HubThread,
     OSThread,
-    frequent_thread_switches,
     in_another_os_thread,
     in_any_thread,
     let_run,
     run_in_new_process,
+    stress,
     until,
 )
 
@@ -226,19 +226,10 @@ def test_a_lock_excludes_under_stress(kind: Callable[[], AnyLock]) -> None:
             for victim in victims:
                 victim.kill()
 
-    def in_green_threads(seed: int) -> None:
-        for thread in [spawn(work, seed), spawn(work, seed + 1), spawn(kill_others)]:
-            thread.wait()
+    def in_green_threads(seed: int) -> list[Callable[[], Any]]:
+        return [partial(work, seed), partial(work, seed + 1), kill_others]
 
-    with frequent_thread_switches():
-        threads: list[Any] = [
-            OSThread(lambda: work(1)),
-            OSThread(lambda: work(2)),
-            HubThread(lambda: in_green_threads(3)),
-            spawn(in_green_threads, 5),
-        ]
-        for thread in threads:
-            thread.wait()
+    stress([partial(work, 1), partial(work, 2)], [in_green_threads(3), in_green_threads(5)])
     assert counter == sum(rounds) > 0
     assert (lock.locked(), waiting(lock)) == (False, 0)
 

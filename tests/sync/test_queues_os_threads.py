@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.sync.threads import (
     in_another_os_thread,
     in_any_thread,
     let_run,
+    stress,
     until,
 )
 
@@ -122,19 +124,10 @@ def test_no_item_is_lost_or_doubled_under_stress(kind: Callable[..., AnyQueue], 
             for victim in victims:
                 victim.kill()
 
-    def in_green_threads(number: int) -> None:
-        for thread in [spawn(produce, number), spawn(consume, number), spawn(kill_others, number * 1_000_000)]:
-            thread.wait()
+    def in_green_threads(number: int) -> list[Callable[[], Any]]:
+        return [partial(produce, number), partial(consume, number), partial(kill_others, number * 1_000_000)]
 
-    with frequent_thread_switches():
-        threads: list[Any] = [
-            OSThread(lambda: produce(1)),
-            OSThread(lambda: consume(2)),
-            HubThread(lambda: in_green_threads(3)),
-            spawn(in_green_threads, 4),
-        ]
-        for thread in threads:
-            thread.wait()
+    stress([partial(produce, 1), partial(consume, 2)], [in_green_threads(3), in_green_threads(4)])
     assert (items.getting(), items.putting()) == (0, 0)
     left = [items.get_nowait() for _ in range(items.qsize())]
     assert len(got) > 0

@@ -4,6 +4,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.sync.threads import (
     in_any_thread,
     let_run,
     run_in_new_process,
+    stress,
     until,
 )
 
@@ -449,20 +451,13 @@ def test_no_permit_is_lost_or_doubled_under_stress(limit: int) -> None:
                 inside.pop()
                 permits.release()
 
-    def in_green_threads(seed: int) -> None:
-        for thread in [spawn(use, seed), spawn(use, seed + 1), spawn(kill_others, seed)]:
-            thread.wait()
+    def in_green_threads(seed: int) -> list[Callable[[], Any]]:
+        return [partial(use, seed), partial(use, seed + 1), partial(kill_others, seed)]
 
-    with frequent_thread_switches():
-        threads: list[Any] = [
-            OSThread(lambda: use_natively(1)),
-            OSThread(lambda: use_natively(2)),
-            HubThread(lambda: in_green_threads(3)),
-            HubThread(lambda: in_green_threads(5)),
-            spawn(in_green_threads, 7),
-        ]
-        for thread in threads:
-            thread.wait()
+    stress(
+        [partial(use_natively, 1), partial(use_natively, 2)],
+        [in_green_threads(3), in_green_threads(5), in_green_threads(7)],
+    )
     assert sum(rounds) > 0
     assert (permits.balance, inside) == (limit, [])
 

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -118,6 +119,27 @@ def run_in_new_process(script: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def stress(native: Sequence[Callable[[], Any]], green: Sequence[Sequence[Callable[[], Any]]]) -> None:
+    """Run all at once, with frequent switches of OS threads, until each has returned.
+
+    Args:
+        native: Each runs in an OS thread without a hub.
+        green: Each lot of these runs in green threads of one hub: the last lot in this OS thread, every other one in an
+            OS thread of its own.
+    """
+
+    def run_beside(functions: Sequence[Callable[[], Any]]) -> None:
+        for thread in [spawn(function) for function in functions]:
+            thread.wait()
+
+    with frequent_thread_switches():
+        threads: list[Any] = [OSThread(function) for function in native]
+        threads += [HubThread(partial(run_beside, functions)) for functions in green[:-1]]
+        threads.append(spawn(run_beside, green[-1]))
+        for thread in threads:
+            thread.wait()
 
 
 class Countdown:
