@@ -107,7 +107,9 @@ def ask():
 def refuse():
     connection, _ = listener.accept()
     connection.recv(1000)
-    sleep(0.1)
+    enough = len(ticks) + 5
+    while len(ticks) < enough:
+        sleep(0.005)
     connection.close()
 
 spawn(refuse)

@@ -14,18 +14,20 @@ def test_a_handler_that_interrupts_the_hub_may_block_and_is_the_main_thread() ->
         import os, signal, threading, time
         seen = []
         lock = threading.Lock()
+        done = threading.Event()
 
         def handler(signum, frame):
             time.sleep(0.05)
             with lock:
                 seen.append((signum == signal.SIGUSR1, threading.current_thread() is threading.main_thread()))
+            done.set()
 
         signal.signal(signal.SIGUSR1, handler)
         print(signal.getsignal(signal.SIGUSR1) is handler)
         with lock:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             time.sleep(0.2)
-        time.sleep(0.05)
+        done.wait(10)
         print(seen)
         """
         )
@@ -53,12 +55,13 @@ def test_what_a_handler_raises_reaches_the_main_greenlet_wherever_it_ran() -> No
             ended.append(sum(range(1000)))
 
         for interrupt in (lambda: os.kill(os.getpid(), signal.SIGUSR1), other):
-            threading.Timer(0.05, interrupt).start()
+            timer = threading.Timer(0.05, interrupt)
+            timer.start()
             try:
                 time.sleep(10)
             except Mine:
                 print("raised in", threading.current_thread().name)
-        time.sleep(0.05)
+            timer.join(10)
         print(ended)
         """
         )

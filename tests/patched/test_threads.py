@@ -81,7 +81,8 @@ def test_what_a_thread_raises_goes_where_the_standard_library_sends_it() -> None
         threading.Thread(target=sys.exit).start()
         _thread.start_new_thread(lambda: 1 / 0, ())
         _thread.start_new_thread(_thread.exit, ())
-        time.sleep(0.01)
+        while _thread._count():
+            time.sleep(0)
         print(_thread._count())
         """
         )
