@@ -28,8 +28,9 @@ from greenserve.http.target import MAX_AUTHORITY, is_authority
 
 __all__ = ["BodyKind", "Framing", "frame_request", "tokens"]
 
-# int() also takes "+5", "0_5" and " 5": match the digits first. 19 digits are enough for 2**63.
-_CONTENT_LENGTH = re.compile(r"([0-9]{1,19})(?:[ \t]*,[ \t]*\1)*")
+# int() also takes "+5", "0_5" and " 5": match the digits first. 19 of them are enough for 2**63.
+_MAX_DIGITS = 19
+_CONTENT_LENGTH = re.compile(rf"([0-9]{{1,{_MAX_DIGITS}}})(?:[ \t]*,[ \t]*\1)*")
 _CODINGS = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:[ \t]*[,;][ \t]*[!#$%&'*+.^_`|~0-9a-z=\"-]+)*")
 
 
@@ -39,6 +40,10 @@ class BodyKind(enum.Enum):
     NONE = enum.auto()  # nothing, or Content-Length: 0
     LENGTH = enum.auto()  # as many bytes as Content-Length says
     CHUNKED = enum.auto()  # the chunked transfer coding
+
+
+# A member looked up on its enum costs several times a global.
+_NONE, _LENGTH, _CHUNKED = BodyKind.NONE, BodyKind.LENGTH, BodyKind.CHUNKED
 
 
 class Framing(NamedTuple):
@@ -84,17 +89,20 @@ def frame_request(line: RequestLine, variables: Mapping[str, str], allow_connect
     is_1_1 = line.version == "HTTP/1.1"
     host = _effective_host(line, host)
     body, length = _frame_body(variables, is_1_1)
-    options = tokens(connection) if connection else []
-    return Framing(
-        body,
-        length,
-        # RFC 9110 section 9.3.6: behind a CONNECT comes what is for the tunnel, which nobody may take for a request.
-        "close" not in options and (is_1_1 or "keep-alive" in options) and line.method != "CONNECT",
-        # RFC 9110 section 10.1.1: ignored in HTTP/1.0; without a body there is nothing to wait for.
-        is_1_1 and _expects_continue(variables.get("HTTP_EXPECT", "")) and body is not BodyKind.NONE,
-        # RFC 9110 section 7.8: Upgrade in HTTP/1.0 is ignored.
-        variables.get("HTTP_UPGRADE", "").lower() or None if is_1_1 and "upgrade" in options else None,
-        host,
+    options = _OPTIONS[connection] if connection else ()
+    # _make takes half the time of the call with six arguments.
+    return Framing._make(
+        (
+            body,
+            length,
+            # RFC 9110 section 9.3.6: behind a CONNECT comes what is for the tunnel, and nobody's request.
+            "close" not in options and (is_1_1 or "keep-alive" in options) and line.method != "CONNECT",
+            # RFC 9110 section 10.1.1: ignored in HTTP/1.0; without a body there is nothing to wait for.
+            is_1_1 and _expects_continue(variables.get("HTTP_EXPECT", "")) and body is not _NONE,
+            # RFC 9110 section 7.8: Upgrade in HTTP/1.0 is ignored.
+            variables.get("HTTP_UPGRADE", "").lower() or None if is_1_1 and "upgrade" in options else None,
+            host,
+        )
     )
 
 
@@ -105,7 +113,7 @@ def tokens(value: str) -> list[str]:
 
 def _frame_plain(host: str) -> Framing:
     _check_host(host)
-    return Framing(BodyKind.NONE, 0, True, False, None, host)
+    return Framing(_NONE, 0, True, False, None, host)
 
 
 def _check_host(host: str) -> None:
@@ -132,14 +140,17 @@ def _frame_body(variables: Mapping[str, str], is_1_1: bool) -> tuple[BodyKind, i
         if not is_1_1:
             raise BadRequest("Transfer-Encoding in HTTP/1.0")
         _check_codings(codings.lower())
-        return BodyKind.CHUNKED, -1
+        return _CHUNKED, -1
     if length is None:
-        return BodyKind.NONE, 0
-    match = _CONTENT_LENGTH.fullmatch(length)
-    if match is None:
-        raise BadRequest("bad Content-Length, or more than one")
-    size = int(match[1])
-    return (BodyKind.LENGTH if size else BodyKind.NONE), size
+        return _NONE, 0
+    # Once and in digits, as nearly always, costs a fifth of the regular expression. isdigit() alone takes "\u0665" too.
+    if not (length.isdigit() and length.isascii() and len(length) <= _MAX_DIGITS):
+        match = _CONTENT_LENGTH.fullmatch(length)
+        if match is None:
+            raise BadRequest("bad Content-Length, or more than one")
+        length = match[1]
+    size = int(length)
+    return (_LENGTH if size else _NONE), size
 
 
 def _check_codings(codings: str) -> None:
@@ -162,4 +173,9 @@ def _expects_continue(expect: str) -> bool:
     return bool(expectations)
 
 
+def _options(connection: str) -> tuple[str, ...]:
+    return tuple(tokens(connection))
+
+
 _PLAIN = Memo(_frame_plain, max_entries=256, max_length=MAX_AUTHORITY)
+_OPTIONS = Memo(_options, max_entries=64, max_length=64)
