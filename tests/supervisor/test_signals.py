@@ -72,6 +72,18 @@ def test_winch_stops_the_workers_and_a_reload_starts_them_again(tmp_path: Path) 
         assert int(master.get().split()[0]) in workers
 
 
+def test_where_winch_has_left_no_worker_ttou_starts_none_and_ttin_one(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2") as master:
+        before = master.send(signal.SIGWINCH)
+        master.err.wait_for("is gone", 2, before)
+        before = master.send(signal.SIGTTOU)
+        master.send(signal.SIGTTIN)
+        (only,) = master.workers(after=before)
+        assert master.get() == f"{only} /"
+        assert master.stop() == 0
+        assert master.err.text.count("started worker") == 3
+
+
 def test_usr1_opens_the_logs_of_all_processes_anew(tmp_path: Path) -> None:
     args = ("--workers", "1", "--error-logfile", "error.log", "--access-logfile", "access.log")
     with running(tmp_path, "shop:app", *args) as master:
