@@ -146,8 +146,8 @@ def least_size(minimum_chunk_size: object) -> int:
 
 
 def is_1_0_only(max_http_version: object) -> bool:
-    """Whether to speak nothing newer than HTTP/1.0. Raises ValueError."""
-    if max_http_version not in ("HTTP/1.0", "HTTP/1.1"):
+    """Whether to speak nothing newer than HTTP/1.0; None is no limit, as to eventlet. Raises ValueError."""
+    if max_http_version not in (None, "HTTP/1.0", "HTTP/1.1"):
         raise ValueError(f"max_http_version={max_http_version!r}: it is 'HTTP/1.1' or 'HTTP/1.0'")
     return max_http_version == "HTTP/1.0"
 

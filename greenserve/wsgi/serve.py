@@ -22,7 +22,7 @@ def server(
     log: Logger | TextFile | None = None,
     environ: dict[str, Any] | None = None,
     max_size: int | None = None,
-    max_http_version: str = "HTTP/1.1",
+    max_http_version: str | None = "HTTP/1.1",
     protocol: type[HttpProtocol] = HttpProtocol,
     server_event: Any = None,
     minimum_chunk_size: int | None = None,

@@ -101,7 +101,7 @@ class Server:
         debug: bool = False,
         capitalize_response_headers: bool = False,
         minimum_chunk_size: int | None = None,
-        max_http_version: str = "HTTP/1.1",
+        max_http_version: str | None = "HTTP/1.1",
         allow_connect: bool = False,
         keep_underscores: bool = False,
         multiprocess: bool = False,

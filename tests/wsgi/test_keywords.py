@@ -51,6 +51,11 @@ def test_environ_belongs_to_one_request():
         assert [client.ask(get()).code for _ in range(4)] == [200] * 4
 
 
+def test_max_http_version_none_is_no_limit():
+    with serving(stream, max_http_version=None) as run:
+        assert run.ask(get()).fields["transfer-encoding"] == "chunked"
+
+
 def test_max_http_version_1_0_turns_chunks_and_unasked_keep_alive_off():
     with serving(stream, max_http_version="HTTP/1.0") as run:
         client = run.connect()
