@@ -133,7 +133,7 @@ EXTRA_MODULES: dict[str, str] = {
     "_toml": "tomli",
     "admin.top": "rich",
     "contrib._celery": "celery kombu",
-    "contrib._sessions": "engineio",
+    "contrib._sessions": "socketio engineio",
     "contrib.django.apps": "django",
     "contrib.django.management.commands.greenserve": "django",
     "contrib.flask": "flask click werkzeug",

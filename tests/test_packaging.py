@@ -53,6 +53,7 @@ MODULE_NAMES = {
     "prometheus-client": "prometheus_client",
     "pytest-timeout": "pytest_timeout",
     "python-socketio": "socketio",
+    "pyyaml": "yaml",
     "pyzmq": "zmq",
     "simple-websocket": "simple_websocket",
 }
