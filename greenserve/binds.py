@@ -93,11 +93,11 @@ def _open(address: Address, backlog: int, reuse_port: bool, unix_socket_mode: in
 
 def _open_unix(path: str, backlog: int, mode: int | None) -> Listener:
     if mode is None:
-        return Listener(listen(path, backlog=backlog), path)
+        return Listener(listen(path, socket.AF_UNIX, backlog), path)
     # A chmod afterwards would leave a moment in which the file has other permissions.
     umask = os.umask(0o777 & ~mode)
     try:
-        return Listener(listen(path, backlog=backlog), path)
+        return Listener(listen(path, socket.AF_UNIX, backlog), path)
     finally:
         os.umask(umask)
 

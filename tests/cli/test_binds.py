@@ -72,6 +72,17 @@ def test_a_unix_socket_has_the_permissions_that_were_asked_for(open_all: OPEN, t
         assert os.umask(umask) == 0o022, "the umask is as it was"
 
 
+@pytest.mark.parametrize("mode", [None, 0o600])
+def test_the_path_of_a_unix_socket_may_look_like_a_host_and_a_port(
+    open_all: OPEN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (listener,) = open_all("unix:app:1", unix_socket_mode=mode)
+    assert (tmp_path / "app:1").is_socket()
+    listener.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_unix_socket_that_another_server_has_put_there_meanwhile_is_left_alone(
     open_all: OPEN, tmp_path: Path
 ) -> None:
