@@ -25,11 +25,11 @@ PUBLIC: dict[str, str] = {
         "__version__ aio connect debug execute get_hub getcurrent green is_timeout kill listen local monkey serve "
         "sleep spawn spawn_after spawn_n use_hub websocket with_timeout wrap_ssl wsgi"
     ),
-    "greenserve.admin": "Watch",
+    "greenserve.admin": "Watch check_admin",
     "greenserve.admin.app": "AdminApp",
     "greenserve.admin.history": "History POINTS",
     "greenserve.admin.top": "TopError fetch render run",
-    "greenserve.admin.watch": "Watch",
+    "greenserve.admin.watch": "Watch check_admin",
     "greenserve.aio": "EventLoop await_ spawn_for_awaitable to_green",
     "greenserve.apps": "AppError load_app",
     "greenserve.binds": "BindError Listener open_listeners",
@@ -39,7 +39,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.compat.migrate": "Unreadable Use find_uses main read_tree",
     "greenserve.compat.table": "GONE KEYWORDS NAMES NOTES Note Verdict find_note",
     "greenserve.config": "Config Source load misspelt_variables read_environment",
-    "greenserve.configfile": "ConfigFile ConfigFileError DEFAULT_FILE read_config_file",
+    "greenserve.configfile": "ConfigFile ConfigFileError DEFAULT_FILE WITHOUT_EFFECT read_config_file",
     "greenserve.contrib": "",
     "greenserve.contrib.celery": "",
     "greenserve.contrib.django": "",
@@ -50,7 +50,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.contrib.flask": "command",
     "greenserve.contrib.flask_socketio": "SocketIO",
     "greenserve.contrib.gunicorn": "Worker",
-    "greenserve.contrib.socketio": "Event MODE Server Thread WebSocketTransport register",
+    "greenserve.contrib.socketio": "Event LocalManager MODE Server Thread WebSocketTransport register",
     "greenserve.core": (
         "GreenThread GreenletExit Hub Timeout get_hub getcurrent is_timeout kill local sleep spawn spawn_after "
         "spawn_n use_hub with_timeout"
@@ -90,10 +90,12 @@ PUBLIC: dict[str, str] = {
     "greenserve.green.os": (
         "may_block read readv system wait wait3 wait4 wait_process wait_ready waitid waitpid write writev"
     ),
-    "greenserve.green.queue": "SimpleQueue",
+    "greenserve.green.queue": "Empty SimpleQueue",
     "greenserve.green.select": "epoll poll select",
     "greenserve.green.selectors": "DefaultSelector PollSelector SelectSelector",
-    "greenserve.green.signal": "adopt getsignal pause set_wakeup_fd signal sigtimedwait sigwait sigwaitinfo",
+    "greenserve.green.signal": (
+        "adopt getsignal pause raise_signal set_wakeup_fd signal sigtimedwait sigwait sigwaitinfo"
+    ),
     "greenserve.green.socket": (
         "create_connection fromfd getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo socket "
         "socketpair"
@@ -159,7 +161,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.supervisor.deaths": "Deaths",
     "greenserve.supervisor.filters": "stick_by_address",
     "greenserve.supervisor.hooks": "HOOKS HookRequest HookResponse Hooks",
-    "greenserve.supervisor.identity": "Owner PidFile PidFileError enter_directory set_title",
+    "greenserve.supervisor.identity": "Owner PidFile PidFileError find_owner has_terminal set_title",
     "greenserve.supervisor.listeners": "ACTIVATED HANDED_ON Listeners activated_addresses take_handed_on",
     "greenserve.supervisor.master": "BootError Master",
     "greenserve.supervisor.memory": "count_oom_kills resident_bytes",
@@ -169,6 +171,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.supervisor.sticky": (
         "COOKIE Exchange Handover StickyProtocol check_settings decode encode owner_of rebuild_head"
     ),
+    "greenserve.supervisor.surroundings": "DirectoryError Surroundings logical_directory",
     "greenserve.supervisor.upgrade": "Start",
     "greenserve.supervisor.workers": "State Worker describe_exit encode_message",
     "greenserve.sync": (
@@ -187,7 +190,7 @@ PUBLIC: dict[str, str] = {
         "ConnectionClosed Deflate HandshakeError Options WebSocket WebSocketError WebSocketWSGI connect websocket"
     ),
     "greenserve.websocket.client": "connect",
-    "greenserve.websocket.codec": "ClientHandshake Codec negotiate server_codec",
+    "greenserve.websocket.codec": "ClientHandshake Codec agreed_deflate client_codec negotiate server_codec",
     "greenserve.websocket.connection": "WebSocket",
     "greenserve.websocket.handshake": (
         "Origins Refusal accept_key accepted check_origin check_request check_subprotocols choose_subprotocol"
@@ -199,24 +202,32 @@ PUBLIC: dict[str, str] = {
     "greenserve.wsgi.accesslog": "AccessLog COMBINED EVENTLET Logger Record TextFile escape",
     "greenserve.wsgi.connection": "BodySource ClientGone Connection Expired NEVER Phase",
     "greenserve.wsgi.environ": (
-        "Environ FRAMING_VARIABLES add_unknown_length connection_environ put_fields put_request_line request_environ "
-        "server_environ"
+        "Environ FRAMING_VARIABLES add_unknown_length connection_environ put_fields put_request_line put_words "
+        "request_environ server_environ"
     ),
+    "greenserve.wsgi.failures": "REFUSED RequestTimedOut TAKEN_OVER answer_failure refuse",
     "greenserve.wsgi.files": "FileWrapper ReadableFile",
     "greenserve.wsgi.hijack": "HijackedSocket SocketOffer",
-    "greenserve.wsgi.hooks": "DisconnectWatch Hooks has_left",
+    "greenserve.wsgi.hooks": "DisconnectWatch HookedConnection Hooks has_left",
     "greenserve.wsgi.input": "Input RequestConnection",
+    "greenserve.wsgi.keywords": (
+        "access_log_of check_class check_environ check_flags check_listening check_methods handshaker_of is_1_0_only "
+        "least_size listeners_of most_connections settings_of"
+    ),
     "greenserve.wsgi.lasthead": "LastHead",
     "greenserve.wsgi.logformats": "format_for_terminal format_json",
+    "greenserve.wsgi.memory": "keep_freed_memory",
     "greenserve.wsgi.meter": "BOUNDS Meter find_bucket",
     "greenserve.wsgi.progress": "bytes_not_taken",
-    "greenserve.wsgi.protocol": "HttpProtocol Next RequestTimedOut",
-    "greenserve.wsgi.proxies": "Origin Trust correct find_origin parse_forwarded",
+    "greenserve.wsgi.protocol": "HttpProtocol Next",
+    "greenserve.wsgi.proxies": "Origin Proxies Trust correct find_origin parse_forwarded",
     "greenserve.wsgi.proxyprotocol": "BadProxyHeader ProxyHeader parse_header read_header",
     "greenserve.wsgi.requestids": "REQUEST_ID give_request_ids",
     "greenserve.wsgi.response": "Response",
+    "greenserve.wsgi.room": "Room",
     "greenserve.wsgi.run": "ExcInfo Run StartResponse WSGIApp as_bytes",
-    "greenserve.wsgi.server": "Server server",
+    "greenserve.wsgi.serve": "server",
+    "greenserve.wsgi.server": "Server",
     "greenserve.wsgi.tls": "Handshaker",
 }
 
