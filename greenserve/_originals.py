@@ -52,6 +52,7 @@ __all__ = [
     "os_write",
     "os_writev",
     "poll_type",
+    "pthread_sigmask",
     "raise_signal",
     "select",
     "selectors",
@@ -93,6 +94,7 @@ set_signal_handler = signal.signal
 signal_handler = signal.getsignal
 signal_pause = signal.pause
 raise_signal = signal.raise_signal
+pthread_sigmask = signal.pthread_sigmask
 set_wakeup_fd = signal.set_wakeup_fd
 # Not on macOS.
 signal_sigtimedwait: Any = getattr(signal, "sigtimedwait", None)

@@ -13,6 +13,8 @@ and what it raises is raised in the main greenlet.
 
 from __future__ import annotations
 
+import errno
+import os
 import signal as _signal
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -31,6 +33,7 @@ __all__ = [
     "adopt",
     "getsignal",
     "pause",
+    "pthread_sigmask",
     "raise_signal",
     "set_wakeup_fd",
     "signal",
@@ -93,6 +96,19 @@ def raise_signal(signalnum: int, /) -> None:
     """``signal.raise_signal``. May switch, after others have waited for long."""
     _originals.raise_signal(signalnum)
     _give_way()
+
+
+def pthread_sigmask(how: int, mask: Iterable[int], /) -> Any:
+    """``signal.pthread_sigmask``. Of a green thread that is not the main one only the arguments are checked.
+
+    It shares its OS thread with the main one, which has to go on getting the signals that a thread blocks for itself.
+    """
+    current = getcurrent()
+    if current.parent is not None and current not in acting_as_main:
+        if how not in (_signal.SIG_BLOCK, _signal.SIG_UNBLOCK, _signal.SIG_SETMASK):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        how, mask = _signal.SIG_BLOCK, ()
+    return _originals.pthread_sigmask(how, mask)
 
 
 def _give_way() -> None:
@@ -181,5 +197,15 @@ def _wait_pending(sigset: list[int], deadline: float | None) -> Any:
 
 
 # As the functions for which they stand. What is sent to another process by name is found there, patched or not.
-for _each in (getsignal, pause, raise_signal, set_wakeup_fd, signal, sigtimedwait, sigwait, sigwaitinfo):
+for _each in (
+    getsignal,
+    pause,
+    pthread_sigmask,
+    raise_signal,
+    set_wakeup_fd,
+    signal,
+    sigtimedwait,
+    sigwait,
+    sigwaitinfo,
+):
     _each.__module__ = "signal"

@@ -110,6 +110,7 @@ _add(
     {
         "getsignal": signal.getsignal,
         "pause": signal.pause,
+        "pthread_sigmask": signal.pthread_sigmask,
         "raise_signal": signal.raise_signal,
         "set_wakeup_fd": signal.set_wakeup_fd,
         "signal": signal.signal,

@@ -234,3 +234,19 @@ def test_threads_that_only_set_handlers_and_send_themselves_signals_let_each_oth
         )
         == "True\n"
     )
+
+
+def test_a_thread_that_blocks_signals_for_itself_leaves_them_to_the_main_one() -> None:
+    assert (
+        run_script(
+            """
+        import signal, threading
+        thread = threading.Thread(target=signal.pthread_sigmask, args=(signal.SIG_BLOCK, signal.valid_signals()))
+        thread.start()
+        thread.join()
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]))
+        print(signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1]) == {signal.SIGUSR1})
+        """
+        )
+        == "set()\nTrue\n"
+    )
