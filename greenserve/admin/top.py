@@ -31,6 +31,7 @@ DEFAULT = "127.0.0.1:8001"
 _TIMEOUT = 5.0
 _BARS = " ▁▂▃▄▅▆▇█"
 _LAG = 0.1  # from here on it is red, in seconds
+_WIDE = 105  # columns that a worker's line takes at its longest with air in it; below that there is none
 
 
 class TopError(GreenserveError):
@@ -127,7 +128,7 @@ def _parts(state: dict[str, Any], address: str, width: int) -> Iterator[Renderab
     yield Text.assemble(title, "  ", (address, "dim"))
     if state["points"]:
         yield _figures(state, width)
-    yield _workers(state["workers"])
+    yield _workers(state["workers"], width)
     if state["running"]:
         yield _running(state["running"])
     for block in state["blocks"][:3]:
@@ -139,7 +140,7 @@ def _parts(state: dict[str, Any], address: str, width: int) -> Iterator[Renderab
 
 def _figures(state: dict[str, Any], width: int) -> RenderableType:
     points, now = state["points"], state["points"][-1]
-    table = Table.grid(padding=(0, 2), expand=True)
+    table = Table.grid(padding=(0, 1), expand=True)
     for _ in range(3):
         table.add_column(ratio=1)
     chart = max(8, width // 3 - 8)
@@ -150,10 +151,10 @@ def _figures(state: dict[str, Any], width: int) -> RenderableType:
             Group(Text(text, style="bold"), Text(line, style=style, no_wrap=True)), title=name, title_align="left"
         )
 
-    latency = " / ".join(seconds(now[name]) for name in ("p50", "p90", "p99"))
+    latency = "  ".join(seconds(now[name]) for name in ("p50", "p90", "p99"))
     table.add_row(
         cell("requests/s", f"{now['requests']:,.0f}  ({now['failed']:,.1f} failed)", "requests", "green"),
-        cell("latency p50 / p90 / p99", latency, "p99", "yellow"),
+        cell("latency p50 p90 p99", latency, "p99", "yellow"),
         cell("in flight", f"{now['running']:,.0f} of {now['connections']:,.0f} connections", "running", "cyan"),
     )
     table.add_row(
@@ -164,12 +165,13 @@ def _figures(state: dict[str, Any], width: int) -> RenderableType:
     return table
 
 
-def _workers(workers: Sequence[dict[str, Any]]) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.add_column("process")
-    table.add_column("state")
+def _workers(workers: Sequence[dict[str, Any]], width: int) -> RenderableType:
+    is_wide = width >= _WIDE
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, padding=(0, 1) if is_wide else 0)
+    table.add_column("process", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     for name in ("age", "req/s", "in flight", "conns", "green", "CPU", "memory", "hub lag"):
-        table.add_column(name, justify="right")
+        table.add_column(name if is_wide else name.replace(" ", "\n"), justify="right", no_wrap=True)
     for worker in workers:
         state = f"silent {worker['silent']:.0f} s" if worker["silent"] else worker["state"]
         style = "red" if worker["silent"] else "green" if state == "ready" else "dim"
@@ -230,7 +232,7 @@ def size(value: float) -> str:
     """Bytes in the unit that reads best."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if value >= unit:
-            return f"{value / unit:.1f} {name}"
+            return f"{value / unit:.{1 if value < 100 * unit else 0}f} {name}"
     return f"{value:.0f} B"
 
 

@@ -83,7 +83,7 @@ def shown(state: dict[str, Any], width: int = 110) -> str:
     [
         "greenserve 1.2.3  shop:app  127.0.0.1:8001",
         "1,234  (0.5 failed)",
-        "500 µs / 12 ms / 1.2 s",
+        "500 µs  12 ms  1.2 s",
         "3 of 17 connections",
         "3.5 MiB",
         "1 h 1 min",
@@ -106,6 +106,26 @@ def test_a_target_is_neither_markup_nor_an_order_to_the_terminal() -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(len, shown(STATE, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 105])
+def test_a_busy_worker_has_one_line_in_which_nothing_is_cut_off(width: int) -> None:
+    busy = STATE["workers"][0] | {
+        "state": "stopping",
+        "age": 47_100.0,
+        "rss": 1023.9 * (1 << 20),
+        "lag": 0.0085,
+        "requests": 12_345.0,
+        "cpu": 1.234,
+        "running": 1200,
+        "connections": 10_000,
+        "green_threads": 10_021,
+    }
+    lines = shown(STATE | {"workers": [busy]}, width).splitlines()
+    line = "4242 stopping 13 h 5 min 12,345 1200 10000 10021 123.4 % 1024 MiB 8.5 ms"
+    assert line in [" ".join(line.split()) for line in lines]
+    assert "…" not in "".join(lines)
+    assert any("latency p50 p90 p99" in line for line in lines)
 
 
 def test_a_server_that_has_just_started_can_be_shown() -> None:
