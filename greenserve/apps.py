@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from types import ModuleType, TracebackType
@@ -42,7 +44,9 @@ def load_app(target: str, factory: bool = False) -> Callable[..., Any]:
     """
     module_name, _, expression = target.partition(":")
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
-        raise AppError(f"{target!r} names no module: write MODULE:APP with dots, such as shop.web:app, and no path")
+        raise AppError(
+            f"{target!r} names no module: write MODULE:APP with dots, such as {_example(target)}, and no path"
+        )
     module = _import(module_name)
     if not expression:
         name = _find_name(module, (_FACTORY_NAME,) if factory else _NAMES)
@@ -57,6 +61,15 @@ def load_app(target: str, factory: bool = False) -> Callable[..., Any]:
         raise AppError(f"{target!r} is a call already: leave out either the parentheses or --factory")
     args, keywords = call
     return _call(target, value, *args, **keywords)
+
+
+def _example(target: str) -> str:
+    """``target`` as it may have been meant, if it is a path."""
+    path, _, expression = target.partition(":")
+    module_name = os.path.normpath(path).removesuffix(".py").replace(os.sep, ".")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        return "shop.web:app"
+    return f"{module_name}:{expression or 'app'}"
 
 
 def _parse_expression(target: str, expression: str) -> tuple[list[str], tuple[list[Any], dict[str, Any]] | None]:
@@ -89,7 +102,11 @@ def _import(name: str) -> ModuleType:
         # Missing is the module itself or a package it is in, unless it imports something else that is missing.
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
             raise _failure(exc) from exc
-        hint = f"Is the module in this directory, {os.getcwd()}, or in one that --chdir or --pythonpath names?"
+        package, _, last = name.rpartition(".")
+        if hasattr(sys.modules.get(package), last):
+            hint = f"Did you mean {package}:{last}?"
+        else:
+            hint = f"Is the module in this directory, {os.getcwd()}, or in one that --chdir or --pythonpath names?"
         raise AppError(f"{type(exc).__name__}: {exc}\n{hint}") from exc
     except (Exception, SystemExit) as exc:
         raise _failure(exc) from exc
@@ -124,9 +141,11 @@ def _call(target: str, function: Any, *args: Any, **keywords: Any) -> Callable[.
 
 
 def _callable(target: str, value: Any, *, quote: bool = True) -> Callable[..., Any]:
+    what = repr(target) if quote else target
     if not callable(value):
-        what = repr(target) if quote else target
         raise AppError(f"{what} is of type {type(value).__name__} and can't be called, so it is no WSGI application")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        raise AppError(f"{what} is async, as ASGI applications are, and greenserve serves WSGI applications")
     return value  # type: ignore[no-any-return]  # callable() narrows Any to Any
 
 

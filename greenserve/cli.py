@@ -54,6 +54,9 @@ _POSITIONAL = "wsgi_app"
 # gunicorn's short flags for what has no counterpart.
 _SHORT_OF_GUNICORN = {"-D": "daemon", "-k": "worker_class"}
 
+# What other servers' commands have instead.
+_PARTS_OF_BIND = {"--host", "--port"}
+
 # The one word that is no application: a module of this name is served as top:app.
 _TOP = "top"
 
@@ -298,7 +301,7 @@ def _explain_unknown(arguments: list[str]) -> str:
     """Say what to do about arguments of which the first is no option."""
     flag = arguments[0].partition("=")[0]
     if not flag.startswith("-"):
-        return f"{' '.join(arguments)}: one application is served, and {flag} is one more"
+        return f"one application is served, and {flag} is one more"
     name = _SHORT_OF_GUNICORN.get(flag[:2], flag.lstrip("-").removeprefix("no-").replace("-", "_"))
     if name in WITHOUT_EFFECT:
         return f"there is no option {flag}, leave it out: {WITHOUT_EFFECT[name]}"
@@ -308,6 +311,8 @@ def _explain_unknown(arguments: list[str]) -> str:
         for name in (setting.name, *setting.aliases)
         for option in _flags(setting, name)
     ]
+    if flag in _PARTS_OF_BIND:
+        return f"there is no option {flag}; did you mean --bind HOST:PORT?"
     close = difflib.get_close_matches(flag, options, n=1, cutoff=0.8)
     return f"there is no option {flag}" + (f"; did you mean {close[0]}?" if close else "")
 

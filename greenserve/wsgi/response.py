@@ -176,7 +176,7 @@ class Response(Run):
             return
         minimum = self._protocol.least_block()
         # A sequence is there already: its blocks are written one after the other as they are.
-        if minimum and not isinstance(blocks, Sized):
+        if minimum and isinstance(blocks, Iterable) and not isinstance(blocks, Sized):
             blocks = _collected(blocks, minimum)
         super()._stream(blocks)
 

@@ -79,6 +79,8 @@ class Run:
         if length == 0:
             self.finish(b"")
             return
+        if not hasattr(blocks, "__iter__") and not hasattr(blocks, "__getitem__"):  # either makes it iterable
+            raise ResponseError(f"the app returned {type(blocks).__name__}: return blocks of bytes, such as [body]")
         for block in blocks:
             if type(block) is not bytes:
                 block = as_bytes(block)
@@ -125,6 +127,8 @@ def as_bytes(block: object) -> bytes:
     """
     if isinstance(block, (bytes, bytearray, memoryview)):
         return bytes(block)
+    if isinstance(block, int):  # what bytes alone are made of
+        raise ResponseError("the app's body must be blocks of bytes, and it gave int: return [body], and not body")
     raise ResponseError(f"the app's body must be bytes, and it gave {type(block).__name__}: encode it")
 
 

@@ -34,6 +34,15 @@ def no_app():
 
 def broken():
     return 1 / 0
+
+async def coroutine(scope, receive, send):
+    pass
+
+class Asgi:
+    async def __call__(self, scope, receive, send):
+        pass
+
+asgi = Asgi()
 """
 
 
@@ -116,10 +125,17 @@ def test_a_factory_is_called(write: WRITE, target: str) -> None:
         ("shop_five:1 + 1", False, "comes a name"),
         ("shop_five:hello[0]", False, "comes a name"),
         ("shop_five:import os", False, "comes a name"),
-        ("shop_five.py:hello", False, "names no module"),
-        ("./shop_five:hello", False, "names no module"),
-        (":hello", False, "names no module"),
-        ("", False, "names no module"),
+        ("shop_five:coroutine", False, "'shop_five:coroutine' is async, as ASGI applications are"),
+        ("shop_five:asgi", False, "'shop_five:asgi' is async, as ASGI applications are"),
+        ("shop_five:Asgi", True, "what 'shop_five:Asgi' returned is async, as ASGI applications are"),
+        ("shop_five.hello", False, "Did you mean shop_five:hello?"),
+        ("shop_five.helo:app", False, "Is the module in this directory"),
+        ("shop_five.py:hello", False, "names no module: write MODULE:APP with dots, such as shop_five:hello,"),
+        ("shop_five.py", False, "names no module: write MODULE:APP with dots, such as shop_five:app,"),
+        ("./web/shop_five:hello", False, "names no module: write MODULE:APP with dots, such as web.shop_five:hello,"),
+        ("../shop_five.py:hello", False, "names no module: write MODULE:APP with dots, such as shop.web:app,"),
+        (":hello", False, "names no module: write MODULE:APP with dots, such as shop.web:app,"),
+        ("", False, "names no module: write MODULE:APP with dots, such as shop.web:app,"),
     ],
 )
 def test_a_wrong_target_is_explained(write: WRITE, target: str, factory: bool, message: str | None) -> None:

@@ -27,7 +27,9 @@ from tests.cli.running import environment, run
         (["--worker", "3"], "there is no option --worker; did you mean --workers?"),
         (["--acess-logfile", "-"], "there is no option --acess-logfile; did you mean --access-logfile?"),
         (["--paste", "a.ini"], "there is no option --paste\n"),
-        (["shop:app", "other:app"], "other:app: one application is served, and other:app is one more"),
+        (["shop:app", "other:app"], "one application is served, and other:app is one more\n"),
+        (["--port", "8001"], "there is no option --port; did you mean --bind HOST:PORT?"),
+        (["--host=0.0.0.0"], "there is no option --host; did you mean --bind HOST:PORT?"),
         (["--workers"], "argument -w/--workers: expected one argument"),
     ],
 )

@@ -167,6 +167,29 @@ def test_a_timeout_in_the_middle_of_sending_never_lets_the_rest_be_misread(caplo
             client.read()
 
 
+@pytest.mark.parametrize("minimum", [0, 1000])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (None, "the app returned NoneType: return blocks of bytes, such as [body]"),
+        (7, "the app returned int: return blocks of bytes, such as [body]"),
+        (b"body", "the app's body must be blocks of bytes, and it gave int: return [body], and not body"),
+        ("body", "the app's body must be bytes, and it gave str: encode it"),
+        (["body"], "the app's body must be bytes, and it gave str: encode it"),
+    ],
+)
+def test_a_body_that_is_no_blocks_of_bytes_is_told_with_what_to_return(body, message, minimum, caplog):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return body
+
+    with running(app, minimum_chunk_size=minimum) as run:
+        client = run.connect()
+        client.send(get())
+        assert client.read().code == 500
+    assert [str(record.exc_info[1]) for record in errors(caplog)] == [message]
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_system_exit_reaches_the_main_greenlet_after_its_client_was_answered(error, caplog):
     go_on = greenserve.Event()
