@@ -94,7 +94,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.green.select": "epoll poll select",
     "greenserve.green.selectors": "DefaultSelector PollSelector SelectSelector",
     "greenserve.green.signal": (
-        "adopt getsignal pause raise_signal set_wakeup_fd signal sigtimedwait sigwait sigwaitinfo"
+        "adopt getsignal pause pthread_sigmask raise_signal set_wakeup_fd signal sigtimedwait sigwait sigwaitinfo"
     ),
     "greenserve.green.socket": (
         "create_connection fromfd getaddrinfo gethostbyaddr gethostbyname gethostbyname_ex getnameinfo socket "
