@@ -58,6 +58,8 @@ class Bus:
         self._outgoing: deque[bytes] = deque()
         self._sent = WaitQueue()  # of other threads
         self._inbox: Queue[bytes] = Queue(_MAX_WAITING)
+        self._incoming: set[GreenSocket] = set()
+        self._is_closed = False
         self._hub: Hub | None = None
 
     @property
@@ -66,12 +68,15 @@ class Bus:
         return sum(peer.dropped for peer in self._peers.values())
 
     def messages(self) -> Iterator[bytes]:
-        """Yield what others publish, without end. Once in a membership. May switch."""
+        """Yield what others publish, until somebody calls `close`. Once in a membership. May switch."""
         self._hub = hub = get_hub()
         hub.call_soon_threadsafe(self._send)  # what was published before
         spawn_n(self._accept)
         while True:
-            yield self._inbox.get()
+            message = self._inbox.get()
+            if self._is_closed:
+                return
+            yield message
 
     def publish(self, message: bytes) -> None:
         """Send ``message`` to all others. May switch, while others are behind or, in another thread, the hub's is.
@@ -92,11 +97,18 @@ class Bus:
             peer.wait_for_room()
 
     def close(self) -> None:
-        """Be a member no more."""
+        """Be a member no more: what is published from now on goes to nobody, and nothing comes. From any OS thread."""
+        self._is_closed = True
         self._listener.close()
         self._members.remove(self._name)
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             peer.close()
+        # To the others an open connection is a member that listens: they would go on, and wait for it.
+        for conn in list(self._incoming):
+            conn.close()
+        # Whoever reads may wait for room, and whoever listens for a message: this ends both.
+        self._inbox.resize(None)
+        self._inbox.put(b"")
 
     def _send(self) -> None:
         # In the hub's thread, and without a switch: so the order is the same for all.
@@ -116,6 +128,8 @@ class Bus:
             self._sent.finish(waiter, _TIMEOUT)
 
     def _others(self) -> list[Peer]:
+        if self._is_closed:
+            return []
         names = self._members.names()
         for name in [name for name, peer in self._peers.items() if peer.is_gone]:
             del self._peers[name]
@@ -130,13 +144,17 @@ class Bus:
 
     def _read(self, conn: GreenSocket) -> None:
         reader = FrameReader()
+        self._incoming.add(conn)
         try:
             with conn:
-                while data := conn.recv(_CHUNK):
+                while not self._is_closed and (data := conn.recv(_CHUNK)):
                     for message in reader.feed(data):
                         self._inbox.put(message)
         except (OSError, FrameTooLarge) as exc:
-            log.warning("lost a member of the message bus: %s", exc)
+            if not self._is_closed:
+                log.warning("lost a member of the message bus: %s", exc)
+        finally:
+            self._incoming.discard(conn)
 
 
 class Sender:

@@ -131,6 +131,9 @@ class Peer:
             while self._queue:
                 if self._sock is None:
                     self._sock = self._members.connect(self.name, connect_timeout)
+                    if self.is_gone:  # closed while that waited
+                        self._sock.close()
+                        break
                 self._advance(send(self._sock, self._queue[0], MSG_DONTWAIT))
         except BlockingIOError:
             raise

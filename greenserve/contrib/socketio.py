@@ -9,6 +9,8 @@ Facts this rests on (python-engineio 4.8 to 4.15):
   ``BaseServer.async_modes`` lists are looked for.
 - The class for WebSockets is called as a WSGI application. A list that it returns is taken for packets to answer.
 - engineio pings its clients itself, and sets the timeout of ``ws.socket`` to what that allows.
+- What listens for a manager (python-socketio 5.18) takes any ``Exception`` for a reason to try again, at once,
+  and an end of the messages for an error.
 
 What this means for us: `register` puts the module into ``sys.modules`` and the mode behind those that are listed, where
 it changes nothing for who chooses none. WebSockets come with no pings of their own, and answer with a tuple.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from queue import Empty
 from types import ModuleType
@@ -142,6 +145,10 @@ class Server(socketio.Server):
         look_after(self.eio)
 
 
+class _Left(BaseException):
+    """There is nothing to listen to any more. No ``Exception``: that would be logged, and tried again for ever."""
+
+
 class LocalManager(socketio.PubSubManager):
     """A client manager for the workers of one machine, with nothing to install: rooms and broadcasts reach all of them.
 
@@ -235,6 +242,12 @@ class LocalManager(socketio.PubSubManager):
         if publisher is not None:  # else this process is alone
             publisher.publish(self.json.dumps(data).encode())
 
+    def _thread(self) -> None:
+        with suppress(_Left):
+            super()._thread()
+
     def _listen(self) -> Iterator[bytes]:
-        assert self._bus is not None
-        return self._bus.messages()
+        bus = self._bus
+        if bus is not None:  # else it was closed before this began
+            yield from bus.messages()
+        raise _Left

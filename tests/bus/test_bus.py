@@ -170,6 +170,64 @@ def test_who_comes_later_hears_what_comes_later_and_who_ends_is_forgotten(folder
     assert ann.bus.dropped == 0
 
 
+def test_who_has_left_hears_nothing_more_keeps_no_connection_and_comes_back_as_somebody_else(folder: str) -> None:
+    fds = len(os.listdir("/proc/self/fd"))
+    with members(folder, 1) as (ann,):
+        heard = []
+        for number in range(3):
+            bus = Bus(folder, "a")
+            listening = greenserve.spawn(lambda bus=bus: heard.extend(bus.messages()))
+            wait_until_parked()
+            ann.bus.publish(b"%d" % number)
+            wait_until_parked()
+            bus.close()
+            listening.wait(DEADLINE)
+            bus.publish(b"of somebody who has left")
+            bus.close()
+        assert heard == [b"0", b"1", b"2"]
+        ann.bus.publish(b"to nobody")
+        wait_until_parked()
+        assert ann.is_silent()
+        assert ann.bus.dropped == 0
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def test_who_leaves_while_nobody_takes_its_messages_keeps_nobody_waiting(
+    folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with members(folder, 1) as (ann,), caplog.at_level(logging.WARNING, "greenserve.bus"):
+        bus = Bus(folder, "a")
+        messages = bus.messages()
+        ann.bus.publish(b"first")
+        assert next(messages) == b"first"
+        for _ in range(100):  # more than wait for whoever takes them: the reader waits
+            ann.bus.publish(b"more")
+        wait_until_parked()
+        bus.close()
+        assert list(messages) == []
+        wait_until_parked()
+        assert bus._incoming == set()
+        ann.bus.publish(b"to nobody")
+    assert caplog.messages == []
+
+
+def test_a_peer_may_be_closed_while_it_connects(folder: str, caplog: pytest.LogCaptureFixture) -> None:
+    members_of = Members(folder, "a")
+    name, busy = members_of.enter()
+    busy.listen(0)
+    waiting = members_of.connect(name, 0)  # all that there is room for
+    peer = Peer(members_of, name)
+    peer.send(b"lost")
+    wait_until_parked()
+    peer.close()
+    busy.accept()[0].close()
+    conn, _ = busy.accept()
+    assert conn.recv(1) == b""
+    for sock in (conn, waiting, busy):
+        sock.close()
+    assert caplog.messages == []
+
+
 def test_a_member_that_takes_nothing_holds_up_nobody_else(folder: str, caplog: pytest.LogCaptureFixture) -> None:
     name, stopped = Members(folder, "a").enter()  # as of a process that was stopped: the system takes what fits
     message = bytes(MEBIBYTE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -158,6 +159,36 @@ def test_another_program_emits_by_the_path(workers: list[Worker], path: str) -> 
         for visitor in (ann, bob):
             assert [visitor.hear()[1] for _ in range(2)] == ["Tea is ready.", "Still."]
     outside.close()
+
+
+def test_a_manager_that_has_left_and_comes_back_hears_everything_once(workers: list[Worker]) -> None:
+    here, there = workers
+    with here.visit() as ann, there.visit() as bob:
+        here.sio.emit("said", "one")
+        assert bob.hear() == ann.hear() == ["said", "one"]
+        there.sio.manager.close()
+        there.sio.emit("said", "two")
+        assert bob.hear() == ann.hear() == ["said", "two"]
+        for text in ("three", "four"):
+            here.sio.emit("said", text)
+            assert bob.hear() == ann.hear() == ["said", text]
+
+
+def test_a_manager_may_be_closed_at_any_time_and_says_nothing_of_it(
+    path: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = LocalManager(path)
+    sio = contrib.Server(client_manager=manager)
+    for _ in range(2):
+        manager.initialize()
+        manager.close()  # before anybody has begun to listen
+        wait_until_parked()
+        sio.emit("said", "nobody hears it")
+        wait_until_parked()
+        manager.close()
+        wait_until_parked()
+    assert os.listdir(path) == []
+    assert (caplog.messages, capsys.readouterr().err) == ([], "")
 
 
 def test_another_channel_is_not_heard(workers: list[Worker], path: str) -> None:
