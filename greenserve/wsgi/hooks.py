@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from socket import MSG_DONTWAIT, MSG_PEEK
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenserve._originals import base_socket, poll_type, select
 from greenserve.core.greenthreads import GreenThread, spawn
@@ -25,9 +25,6 @@ from greenserve.core.hub import get_hub
 from greenserve.core.waiters import wait_readable
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.wsgi.connection import Connection
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DisconnectWatch", "HookedConnection", "Hooks", "has_left"]
 
@@ -83,7 +80,7 @@ class DisconnectWatch:
     def discard(self, sock: base_socket) -> None:
         """Call nobody for ``sock``, closed or not. No effect if it is not watched."""
         fd = self._fds.pop(sock, None)
-        if fd is not None and self._watched[fd][0] is sock:  # else the number is another's by now
+        if fd is not None and self._watched.get(fd, (None,))[0] is sock:  # else the number is or was another's by now
             self._drop(fd)
 
     def _drop(self, fd: int) -> tuple[base_socket | None, Callable[[], Any] | None]:

@@ -325,8 +325,29 @@ def test_a_watch_does_not_mix_up_sockets_that_have_had_one_number():
         while not told:
             greenserve.sleep(0)
     assert told == ["second"]
+    watch.discard(first)  # and once more, when nobody is watched
     watch.close()
     second.close()
+
+
+def test_a_watch_knows_of_nobody_any_more_whose_number_was_told_of_under_another_name():
+    watch, told = DisconnectWatch(), []
+    first, first_peer = socketpair()
+    watch.add(first, lambda: told.append("first"))
+    number = first.fileno()
+    first.close()
+    second, second_peer = socketpair()
+    assert second.fileno() == number
+    watch.add(second, lambda: told.append("second"))
+    second_peer.close()
+    with greenserve.Timeout(5):
+        while not told:
+            greenserve.sleep(0)
+    watch.discard(first)
+    assert (told, watch._fds) == (["second"], {})
+    watch.close()
+    for sock in (first_peer, second):
+        sock.close()
 
 
 # The server stops ----------------------------------------------------------------------------------------------------
