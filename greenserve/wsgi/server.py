@@ -473,7 +473,7 @@ class Server:
         client = environ.get("REMOTE_ADDR") or "-"
         if self.log_x_forwarded_for:
             # From anybody, as eventlet has it.
-            said = [value for name, value in environ["headers_raw"] if name.lower() == "x-forwarded-for"]
+            said = [value for name, value in environ.get("headers_raw", ()) if name.lower() == "x-forwarded-for"]
             client = ",".join(filter(None, [", ".join(said), client]))
         head = response.head
         status, lines = ("", b"") if head is None else (str(head.code), head.fields.lines)

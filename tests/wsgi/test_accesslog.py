@@ -274,6 +274,19 @@ def test_x_forwarded_for_stands_before_the_address_when_asked_for():
     assert line_of("%(h)s", FULL)[0] == "127.0.0.1"
 
 
+def test_an_app_that_has_emptied_its_environ_costs_nobody_the_connection():
+    def emptying(environ, start_response):
+        environ.clear()
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"hi"]
+
+    lines = io.StringIO()
+    with running(emptying, log=lines, log_format="%(h)s %(s)s", log_x_forwarded_for=True) as run:
+        client = run.connect()
+        assert [client.ask(get()).body for _ in range(2)] == [b"hi"] * 2
+    assert lines.getvalue() == "- 200\n- 200\n"
+
+
 @pytest.mark.parametrize("log_format", ["%(nothing)s", "%(h)", "%(h)q", "%s %(h)s", "%({x}z)s"])
 def test_a_format_that_can_not_work_is_refused_at_once(log_format):
     with pytest.raises(ValueError, match="log_format"):
