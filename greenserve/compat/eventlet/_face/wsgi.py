@@ -404,7 +404,6 @@ class Server(NativeServer):
         self.url_length_limit = url_length_limit
         self.socket_timeout = socket_timeout
         self._timers: dict[native_protocol.HttpProtocol, float] = {}
-        self._accept_error: OSError | None = None
         self._serving: Any = None  # the green thread in which `serve_forever` runs
 
     @property
@@ -432,8 +431,6 @@ class Server(NativeServer):
             raise
         finally:
             self.join()  # a stop has begun: whoever waits for the end of this waits for the connections too
-        if self._accept_error is not None:
-            raise self._accept_error
 
     def stop(self, graceful_timeout: float | None = None) -> None:
         """Stop serving. Returns at once; `serve_forever` returns when it is done."""
@@ -447,12 +444,6 @@ class Server(NativeServer):
     def _hang_up_on_the_idle(self) -> None:
         self.stop_grace = 0.0
         self._close_idle(monotonic())
-
-    def _accept(self, listener: Any) -> None:
-        try:
-            super()._accept(listener)
-        except OSError as exc:
-            self._accept_error = exc  # `serve_forever` raises it
 
     def _look_at_deadlines(self, now: float) -> None:
         super()._look_at_deadlines(now)
