@@ -16,6 +16,7 @@ and we take the place of the wake-up fd only where nobody has it.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -26,11 +27,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from operator import methodcaller
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve._log import get_logger
 from greenserve._originals import (
+    allocate_lock,
     get_ident,
     monotonic,
     os_close,
@@ -63,6 +66,10 @@ _DEADLOCK_GRACE = 0.05
 
 # Those of the hub's own attribute, and of the call that asks.
 _REFS_WITHOUT_CHILDREN = 2
+
+# How long the end of the process waits for the hubs of other threads, in seconds. Those that wait take microseconds;
+# one that does not come may have its thread blocked, or computing.
+_HOLD_TIMEOUT = 0.1
 
 _CLOSED_TEXT = "closed by another green thread while this one waited on it"
 
@@ -535,3 +542,32 @@ def _end_of_child(child: greenlet) -> NoReturn:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# The end of the process ---------------------------------------------------------------------------------------------
+
+
+def _hold_other_threads() -> None:
+    """Let daemon threads wait, in their hubs, for what never comes, while the interpreter ends.
+
+    CPython before 3.14 ends a thread that wants the GIL by then with ``pthread_exit``, which unwinds its C stack. Below
+    a greenlet's frames there is the stack of another one, or none: the process would crash. A thread that waits in C
+    asks for nothing any more.
+    """
+    end = allocate_lock()
+    end.acquire()
+    held = []
+    for hub in all_hubs():
+        if hub.thread_id != get_ident():
+            is_held = allocate_lock()
+            is_held.acquire()
+            # any() calls both with no bytecode between them, where the thread could be left without the GIL.
+            hub.call_soon(any, map(methodcaller("__call__"), (is_held.release, end.acquire)))
+            held.append(is_held)
+    deadline = monotonic() + _HOLD_TIMEOUT
+    for is_held in held:
+        is_held.acquire(timeout=max(0.0, deadline - monotonic()))
+
+
+# Runs when all threads that are no daemons have ended.
+atexit.register(_hold_other_threads)

@@ -421,6 +421,55 @@ def test_objects_held_by_parked_green_threads_are_freed_at_the_end_of_their_os_t
     assert thing() is None
 
 
+def test_the_hubs_of_daemon_threads_stand_still_while_the_interpreter_ends() -> None:
+    # One that ran on would be ended below its greenlets, by which CPython crashes now and then.
+    assert output("""
+        import atexit, threading, time
+        def count():
+            before = len(ticks)
+            time.sleep(0.05)
+            print(len(ticks) - before)
+
+        atexit.register(count)  # before the core's: it runs after that
+        import greenserve.core as core
+
+        def tick(ticked):
+            while True:
+                core.sleep(0.0005)
+                ticks.append(core.get_hub())
+                ticked.set()
+
+        def work(ticked):
+            core.spawn(tick, ticked)
+            tick(ticked)
+
+        ticks = []
+        for _ in range(3):
+            ticked = threading.Event()
+            threading.Thread(target=work, args=(ticked,), daemon=True).start()
+            ticked.wait()
+        print(len(set(ticks)))
+    """) == ["3", "0"]
+
+
+def test_a_daemon_thread_that_never_comes_back_to_its_hub_holds_up_the_end_for_a_moment_only() -> None:
+    assert output("""
+        import atexit, threading, time
+        atexit.register(lambda: print(time.monotonic() - began[0] < 5))
+        import greenserve.core as core
+
+        def work():
+            core.sleep(0)
+            has_slept.set()
+            threading.Event().wait()
+
+        has_slept = threading.Event()
+        threading.Thread(target=work, daemon=True).start()
+        has_slept.wait()
+        began = [time.monotonic()]
+    """) == ["True"]
+
+
 def test_the_end_of_a_process_with_parked_green_threads_is_silent() -> None:
     assert output("""
         import os, socket, threading
