@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 import pwd
+import stat
 
 from greenserve import extras
 from greenserve.config import Config
@@ -57,13 +58,15 @@ class Owner:
     def give_logs(self, config: Config) -> None:
         """Let the log files belong to them, and be there: who has become them opens those anew after a rotation.
 
+        What is no file, such as ``/dev/null`` or a pipe, is not ours to give away, and is never rotated.
+
         Raises:
             OSError: One can't be written.
         """
         if self.uid is None and self.gid is None:
             return
         for path in (config.error_logfile, config.access_logfile):
-            if path not in (None, "-"):
+            if path not in (None, "-") and not _is_special(path):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
                 self.give(path)
 
@@ -89,6 +92,13 @@ def find_owner(config: Config) -> None:
         _find_user(config)
     if config.group is not None:
         _find_group(config)
+
+
+def _is_special(path: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _find_user(config: Config) -> pwd.struct_passwd:

@@ -313,6 +313,19 @@ def test_a_worker_becomes_the_user_and_group_and_nothing_of_root_stays() -> None
     assert text == "((1, 1, 1), (23456, 23456, 23456), [23456])"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_log_files_belong_to_who_opens_them_anew_and_devices_to_whom_they_did(tmp_path: Path) -> None:
+    ours, device = os.openpty()
+    link = tmp_path / "device"
+    link.symlink_to(os.ttyname(device))
+    before = os.stat(link)
+    config = settings(user="daemon", error_logfile=str(tmp_path / "errors"), access_logfile=str(link))
+    Owner(config).give_logs(config)
+    assert ((tmp_path / "errors").stat().st_uid, os.stat(link).st_uid) == (1, before.st_uid)
+    os.close(ours)
+    os.close(device)
+
+
 # Hooks
 
 
