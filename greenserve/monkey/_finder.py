@@ -41,10 +41,14 @@ class AdaptingFinder:
         if adapt is None:
             return None
         for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
+            find = getattr(
+                finder, "find_spec", None
+            )  # finders of before Python 3.4 have none, and importlib lets them be
+            if find is not None and finder is not self and (spec := find(name, path, target)) is not None:
                 if spec.loader is not None:
                     spec.loader = _adapting(spec.loader, adapt)
-                return spec
+                found: ModuleSpec = spec
+                return found
         return None
 
 

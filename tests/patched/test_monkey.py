@@ -177,6 +177,29 @@ def test_modules_that_are_loaded_later_anew_or_again_are_patched_too() -> None:
     )
 
 
+def test_an_import_hook_of_old_that_finds_nothing_by_a_spec_is_left_alone() -> None:
+    assert (
+        run_script(
+            """
+        import importlib, sys
+        from greenserve import monkey
+
+        class Old:
+            def find_module(self, name, path=None):
+                return None
+
+        sys.meta_path.insert(0, Old())
+        monkey.patch_all()
+        import time
+        print(importlib.reload(time).sleep.__module__)
+        """,
+            "-Wignore",
+            patch=False,
+        )
+        == "greenserve.green.time\n"
+    )
+
+
 def test_what_can_be_asked_of_the_loader_of_a_patched_module_stays() -> None:
     assert (
         run_script(
