@@ -94,6 +94,8 @@ def answer_failure(protocol: HttpProtocol, response: Response, exc: BaseExceptio
         server.failed += 1
         status, reason = "500 Internal Server Error", server.describe_failure(exc)
     else:
+        if not isinstance(exc, GreenletExit):  # SystemExit, or whatever else ends the program
+            log.info("the app ends the program at %s: %r", protocol.describe_request(), exc)
         status, reason = "503 Service Unavailable", "the server is stopping"
     if response.ended:
         return  # close() of a finished answer failed

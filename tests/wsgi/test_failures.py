@@ -192,6 +192,7 @@ def test_a_body_that_is_no_blocks_of_bytes_is_told_with_what_to_return(body, mes
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
 def test_system_exit_reaches_the_main_greenlet_after_its_client_was_answered(error, caplog):
+    caplog.set_level(logging.INFO, "greenserve.wsgi")
     go_on = greenserve.Event()
 
     def app(environ, start_response):
@@ -206,6 +207,7 @@ def test_system_exit_reaches_the_main_greenlet_after_its_client_was_answered(err
         other.send(get())
         while not run.server.requests:
             greenserve.sleep(0)
+        address = client.sock.getsockname()
         client.send(get("/exit"))
         with pytest.raises(type(error)):
             client.read()
@@ -214,6 +216,7 @@ def test_system_exit_reaches_the_main_greenlet_after_its_client_was_answered(err
         go_on.send()
         assert other.read().body == b"other"
     assert errors(caplog) == []
+    assert f"the app ends the program at GET /exit from {address}: {error!r}" in caplog.messages
 
 
 def test_a_killed_request_is_answered_and_is_no_error_of_the_app(caplog):
