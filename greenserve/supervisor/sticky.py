@@ -33,7 +33,7 @@ from greenserve.binds import BindError
 from greenserve.config import Config
 from greenserve.core.greenthreads import spawn_n
 from greenserve.errors import SettingError
-from greenserve.net.listeners import connect, connections_of, listen
+from greenserve.net.listeners import connections_of, listen
 from greenserve.net.sockets import GreenSocket
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.identity import Owner
@@ -205,8 +205,9 @@ class Handover:
     def send(self, number: int, conn: GreenSocket, message: bytes) -> bool:
         """Hand ``conn`` to the worker of this number. False if that can't be done. May switch."""
         try:
-            with connect(self._exchange.path(number)) as channel:
-                channel.settimeout(_TIMEOUT)
+            with GreenSocket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                channel.settimeout(_TIMEOUT)  # for connecting, too: whoever hangs takes nothing, and its queue is full
+                channel.connect(self._exchange.path(number))
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [conn.fileno()]))]
                 sent = channel.sendmsg([message], rights)
                 if sent < len(message):

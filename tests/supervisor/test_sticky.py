@@ -8,14 +8,23 @@ import signal
 import socket
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.supervisor.sticky import decode, encode, owner_of, rebuild_head
+import greenserve
+from greenserve.config import load
+from greenserve.net.listeners import listen
+from greenserve.net.sockets import socketpair
+from greenserve.supervisor.balance import Shares
+from greenserve.supervisor.identity import Owner
+from greenserve.supervisor.sticky import Exchange, Handover, decode, encode, owner_of, rebuild_head
 from tests.supervisor.running import DEADLINE, Master, running
+
+if TYPE_CHECKING:
+    from greenserve.wsgi.server import Server
 
 # Counts the visits of each client in its own memory, as a chat keeps its sessions, and answers with what was sent.
 SESSIONS = """
@@ -101,6 +110,24 @@ def test_a_head_is_rebuilt_with_its_fields_in_their_order() -> None:
         "headers_raw": (("Host", "x"), ("X-A", "1"), ("x-a", "caf\xe9")),
     }
     assert rebuild_head(environ) == b"POST /a%20b?c HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nx-a: caf\xe9\r\n\r\n"
+
+
+def test_a_worker_that_takes_nothing_holds_nobody_up_for_longer_than_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("greenserve.supervisor.sticky._TIMEOUT", 0.02)
+    exchange = Exchange(Owner(load()))
+    exchange.resize(2)
+    path = exchange.path(0)
+    os.unlink(path)
+    ours, theirs = socketpair()
+    with listen(path, backlog=0), greenserve.connect(path), ours, theirs:  # no room for another one
+        handover = Handover(exchange, 1, Shares(), cast("Server", None))
+        with greenserve.Timeout(DEADLINE):
+            assert not handover.send(0, ours, b"")
+        handover.stop()
+    exchange.close()
+    assert caplog.messages == ["can't hand a connection to worker 1, and serve it here: timed out"]
 
 
 class Client:
