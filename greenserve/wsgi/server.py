@@ -365,7 +365,7 @@ class Server:
 
     def _admit(self, conn: GreenSocket, address: Any) -> None:
         try:
-            protocol = self.protocol(conn, address, self)
+            protocol = self._make_protocol(conn, address)
         except Exception as exc:  # of a subclass: the failure of one connection, not of the server
             log.error("can't serve a connection from %s", address, exc_info=exc)
             conn.close()
@@ -379,6 +379,9 @@ class Server:
             except BaseException:
                 conn.close()
                 raise
+
+    def _make_protocol(self, conn: GreenSocket, address: Any) -> HttpProtocol:
+        return self.protocol(conn, address, self)
 
     def serve_connection(self, protocol: HttpProtocol) -> None:
         """Serve a connection that somebody else has accepted, in a green thread of its own."""

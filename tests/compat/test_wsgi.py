@@ -234,6 +234,36 @@ def test_a_pool_of_the_callers_own_bounds_the_connections(ask: Ask) -> None:
         wsgi.server(listener, hello, custom_pool=object())
 
 
+def test_a_server_has_the_protocol_that_it_was_given_while_a_connection_waits_for_a_place_in_the_pool() -> None:
+    class Protocol(wsgi.HttpProtocol):
+        pass
+
+    entered, leave = eventlet.Event(), eventlet.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        entered.send()
+        leave.wait()
+        return hello(environ, start_response)
+
+    pool = eventlet.GreenPool(1)
+    listener = eventlet.listen(("127.0.0.1", 0))
+    server = wsgi.Server(listener, listener.getsockname(), app, io.StringIO(), protocol=Protocol, pool=pool)
+    serving = eventlet.spawn(server.serve_forever)
+    with (
+        eventlet.connect(listener.getsockname()) as first,
+        eventlet.connect(listener.getsockname()),
+        eventlet.Timeout(10),
+    ):
+        first.sendall(REQUEST)
+        entered.wait()
+        while not pool.waiting():
+            eventlet.sleep(0)
+        assert server.protocol is Protocol
+        leave.send()
+        assert first.recv(12) == b"HTTP/1.1 200"
+    serving.kill()
+
+
 def test_an_input_made_by_hand_reads_a_file() -> None:
     chunked = wsgi.Input(io.BytesIO(b"3\r\nabc\r\n2;x=y\r\nd\n\r\n0\r\n\r\n"), None, None, chunked_input=True)
     assert chunked.read() == b"abcd\n"

@@ -461,15 +461,12 @@ class Server(NativeServer):
 
     def _admit(self, conn: Any, address: Any) -> None:
         self.log.debug("(%s) accepted %r", self.pid, address)
-        native: Any = self.protocol
-        # Ours makes a protocol of socket and address.
-        self.protocol = _made_of(native)  # type: ignore[assignment]  # called as the class is
-        try:
-            super()._admit(conn, address)
-        finally:
-            self.protocol = native
+        super()._admit(conn, address)
         if not is_accepting:
             self.stop()
+
+    def _make_protocol(self, conn: Any, address: Any) -> native_protocol.HttpProtocol:
+        return self.protocol([address, conn, STATE_IDLE], self)  # type: ignore[call-arg,arg-type]  # eventlet's arguments
 
     def process_request(self, conn_state: list[Any]) -> None:
         """Serve one connection, of which ``conn_state`` is address, socket and state, to its end. May switch."""
@@ -506,10 +503,6 @@ class Server(NativeServer):
             AttributeError: Always.
         """
         raise AttributeError("eventlet.wsgi.server.log_message was deleted: use server.log.info instead")
-
-
-def _made_of(protocol: type[HttpProtocol]) -> Callable[[Any, Any, Any], HttpProtocol]:
-    return lambda conn, address, server: protocol([address, conn, STATE_IDLE], server)
 
 
 def server(
