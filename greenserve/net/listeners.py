@@ -69,6 +69,7 @@ def listen(
     ``::ffff:192.0.2.1``. A Unix socket's file that nobody listens on any more is replaced.
 
     Raises:
+        TypeError: ``addr`` is neither, such as a port alone.
         ValueError: ``addr`` is text such as ``"127.0.0.1:8000"``, which is no pair, and hardly meant as a path.
         OSError: As the system says; ``filename`` is the address.
     """
@@ -97,7 +98,7 @@ def listen(
 
 
 def _family_of(addr: Address, caller: str) -> int:
-    """Return the family that ``addr`` has by its shape. Raises ValueError, in the name of ``caller``."""
+    """Return the family that ``addr`` has by its shape. Raises ValueError or TypeError, in the name of ``caller``."""
     if isinstance(addr, tuple):
         return AF_INET6 if isinstance(addr[0], str) and ":" in addr[0] else AF_INET
     if isinstance(addr, str):
@@ -108,6 +109,11 @@ def _family_of(addr: Address, caller: str) -> int:
                 f"{caller}({addr!r}): give host and port as a pair, {caller}(({host.strip('[]')!r}, {int(port)})). "
                 f"The Unix socket of that name is './{addr}'"
             )
+    elif not isinstance(addr, (bytes, os.PathLike)):
+        raise TypeError(
+            f"{caller}({addr!r}): give host and port as a pair, such as {caller}(('127.0.0.1', 8000)), "
+            f"or the path of a Unix socket"
+        )
     return AF_UNIX
 
 
@@ -214,8 +220,13 @@ def serve(sock: GreenSocket, handle: Callable[[GreenSocket, Any], Any], concurre
         concurrency: How many handlers may run at once. Further connections wait in the backlog.
 
     Raises:
+        TypeError: ``handle`` can't be called.
         ValueError: ``concurrency`` is less than 1.
     """
+    if not callable(handle):
+        raise TypeError(
+            f"serve(..., {handle!r}): give a function, which is called with each connection and its address"
+        )
     if concurrency < 1:
         raise ValueError(f"serve(..., concurrency={concurrency!r}): at least one handler has to run")
     handlers = _Handlers(handle)

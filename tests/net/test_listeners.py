@@ -53,6 +53,23 @@ def test_a_path_is_a_unix_socket(kind: Callable[[Any], Any], tmp_path: Path) -> 
             assert accepted.recv(9) == b"hello"
 
 
+@pytest.mark.parametrize("addr", [8000, None, ["127.0.0.1", 8000]])
+@pytest.mark.parametrize("use", [listen, connect])
+def test_what_is_no_address_is_told_with_one(use: Callable[[Any], Any], addr: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        use(addr)
+    name = use.__name__
+    assert str(caught.value) == (
+        f"{name}({addr!r}): give host and port as a pair, such as {name}(('127.0.0.1', 8000)), "
+        "or the path of a Unix socket"
+    )
+
+
+def test_a_handler_that_cannot_be_called_is_refused_before_anybody_connects() -> None:
+    with listen(("127.0.0.1", 0)) as listener, pytest.raises(TypeError, match=r"serve\(..., 3\): give a function"):
+        serve(listener, 3)  # type: ignore[arg-type]  # that is the question
+
+
 @pytest.mark.parametrize("addr", ["127.0.0.1:8000", ":8000", "localhost:0", "[::1]:8000", "books:1"])
 @pytest.mark.parametrize("use", [listen, connect])
 def test_a_host_and_a_port_in_one_text_are_not_taken_for_a_path(
