@@ -25,6 +25,7 @@ from greenserve.core import (
 )
 from greenserve.core.waiters import WaitQueue
 from greenserve.errors import HubError
+from greenserve.sync.events import Event
 from greenserve.testing import assert_no_switch, wait_until_parked
 from tests.core.scripts import output, run
 
@@ -354,9 +355,12 @@ def test_what_a_green_thread_held_is_freed_with_it_without_the_collector(
     def run_it() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
         thing = Thing()
         thread = spawn(end, thing)
-        sleep(0.002)
+        ended = Event[None]()
+        thread.link(lambda _: ended.send())
         if end is be_killed:
+            sleep(0)
             thread.kill()
+        ended.wait()
         if waited_for:
             try:
                 thread.wait()
