@@ -11,7 +11,8 @@ that a reader sees either the old number or the new one.
 
 What this means for us: a writer makes the slot's version odd, writes, and makes it even again; a reader that finds an
 odd one, or another one afterwards, reads once more. Nobody waits for anybody, and a worker that is killed in the middle
-leaves a slot that is still readable. Only who takes a slot, or notes a worker's end, locks the file for that moment.
+leaves a slot that is still readable. Only who takes a slot, frees that of another one, or notes a worker's end, locks
+the file for that moment.
 """
 
 from __future__ import annotations
@@ -255,13 +256,11 @@ class Board:
         In a master: of its own workers ``pids`` are those that there are. Those of another one are gone when the system
         knows no such process.
         """
-        me = os.getpid()
         for slot in self._slots:
-            if slot.is_used() and not slot.is_free():
-                gauges = slot.read().gauges
-                pid = int(gauges["pid"])
-                if pid not in pids and (int(gauges["master"]) == me or not _runs(pid)):
-                    self.release(slot)
+            if _is_left_behind(slot, pids):
+                with self._locked():
+                    if _is_left_behind(slot, pids):  # else another master was faster, and a new worker may have it
+                        self.release(slot)
 
     def note_end(self, why: str) -> None:
         """Count the end of a worker. In any master."""
@@ -293,6 +292,15 @@ def _make_file() -> int:
     fd, path = tempfile.mkstemp(prefix="greenserve-")
     os.unlink(path)
     return fd
+
+
+def _is_left_behind(slot: Slot, pids: Container[int]) -> bool:
+    """Whether the worker that has ``slot`` is gone, to a master whose own workers are ``pids``."""
+    if not slot.is_used() or slot.is_free():
+        return False
+    gauges = slot.read().gauges
+    pid = int(gauges["pid"])
+    return pid not in pids and (int(gauges["master"]) == os.getpid() or not _runs(pid))
 
 
 def _runs(pid: int) -> bool:

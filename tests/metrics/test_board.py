@@ -6,6 +6,8 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -226,3 +228,24 @@ def test_a_worker_of_another_master_keeps_its_slot_until_it_is_gone() -> None:
     end(worker)
     board.release_all_but(set())
     assert board.read()[0].state is State.FREE
+
+
+def test_a_slot_that_another_master_has_freed_first_is_not_taken_from_its_new_worker() -> None:
+    class Contended(Board):
+        @contextmanager
+        def _locked(self) -> Iterator[None]:
+            """As when others had the lock until now."""
+            other.release(slot)
+            assert claim(other).index == slot.index
+            with super()._locked():
+                yield
+
+    other = Board(slots=1)
+    slot = claim(other)
+    made = slot.read()
+    made.gauges |= {"pid": 0x3FFFFFFF, "master": 1.0}  # of which there is none
+    slot.write(made)
+    board = Contended.adopt(os.dup(other.fd))
+    assert board is not None
+    board.release_all_but({os.getpid()})
+    assert int(slot.read().gauges["pid"]) == os.getpid()
