@@ -293,7 +293,8 @@ class Master:
         if not self._stopping:
             self._stopping = True
             if self._deaths.error is None:
-                log.info("stopping %s", "at once" if at_once else f"within {self.cfg.graceful_timeout:g} s")
+                graceful = f"within {self.cfg.graceful_timeout:g} s; Ctrl-C or QUIT stops at once"
+                log.info("stopping %s", "at once" if at_once else graceful)
             if self._new_master:
                 self._notifier.main_process(self._new_master)
             else:

@@ -23,7 +23,7 @@ def test_the_first_signal_lets_running_requests_finish_and_refuses_new_connectio
         workers = master.workers(count=2)
         with begin(master.port) as client:
             before = master.send(number)
-            master.err.wait_for("stopping within 30 s", after=before)
+            master.err.wait_for("stopping within 30 s; Ctrl-C or QUIT stops at once$", after=before)
             client.sendall(b"ab")
             with client.makefile("rb") as answer:
                 assert answer.read().endswith(b" /x")
