@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import grp
+import logging
 import os
 import pwd
 import stat
@@ -13,6 +14,9 @@ from greenserve.config import Config
 from greenserve.errors import GreenserveError, MissingExtra, SettingError
 
 __all__ = ["Owner", "PidFile", "PidFileError", "find_owner", "has_terminal", "set_title"]
+
+
+log = logging.getLogger("greenserve.supervisor")
 
 
 class PidFileError(GreenserveError):
@@ -162,9 +166,15 @@ class PidFile:
         self.path = path
 
     def remove(self) -> None:
-        """Remove it, unless it names another process by now."""
+        """Remove it, unless it names another process by now.
+
+        Who has become another user may not be allowed to. Then it stays, and the next to write it takes it over.
+        """
         if self._read() == os.getpid():
-            os.unlink(self.path)
+            try:
+                os.unlink(self.path)
+            except OSError as exc:
+                log.info("the PID file %s stays: %s", self.path, exc.strerror)
 
 
 def _runs(pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -282,6 +283,21 @@ def test_a_pid_file_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> N
 def test_a_pid_file_in_a_folder_that_is_not_there_is_told() -> None:
     with pytest.raises(PidFileError, match="can't write the PID file /no/such/pid: No such file or directory"):
         PidFile("/no/such/pid")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_pid_file_that_who_serves_may_not_remove_stays_and_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own nobody else may enter
+        os.chmod(folder, 0o755)
+        file = PidFile(f"{folder}/a")
+        os.seteuid(1)
+        try:
+            with caplog.at_level("INFO", "greenserve.supervisor"):
+                file.remove()
+        finally:
+            os.seteuid(0)
+        assert caplog.messages == [f"the PID file {folder}/a stays: Permission denied"]
+        assert os.path.exists(f"{folder}/a")
 
 
 @pytest.mark.parametrize("name", ["user", "group"])
