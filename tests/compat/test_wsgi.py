@@ -370,10 +370,11 @@ def test_a_connection_whose_send_was_replaced_may_send_parts() -> None:
 
 def test_a_killed_server_hangs_up_on_idle_connections_and_lets_a_request_finish() -> None:
     listener = eventlet.listen(("127.0.0.1", 0))
-    go_on = eventlet.Event()
+    entered, go_on = eventlet.Event(), eventlet.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/slow":
+            entered.send()
             go_on.wait()
         return hello(environ, start_response)
 
@@ -382,7 +383,7 @@ def test_a_killed_server_hangs_up_on_idle_connections_and_lets_a_request_finish(
     idle.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert idle.recv(65536).endswith(b"hello")
     busy.sendall(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
-    eventlet.sleep(0.01)
+    entered.wait()
     server.kill()
     eventlet.sleep(0)
     assert listener.fileno() < 0
