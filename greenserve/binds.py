@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from greenserve.net.listeners import listen
 from greenserve.net.sockets import GreenSocket
 
 __all__ = ["BindError", "Listener", "open_listeners"]
+
+log = logging.getLogger("greenserve")
 
 Address = TcpAddress | UnixAddress | InheritedFd
 
@@ -44,12 +47,16 @@ class Listener:
         return f"{self.scheme}://[{host}]:{port}/" if ":" in host else f"{self.scheme}://{host}:{port}/"
 
     def close(self) -> None:
+        """Close the socket and remove its file. Who has become another user may not be allowed to: then that stays."""
         self.socket.close()
         if self._file is not None:
             path, identity = self._file
-            if _identity(path) == identity:
-                os.unlink(path)
             self._file = None
+            try:
+                if _identity(path) == identity:
+                    os.unlink(path)
+            except OSError as exc:
+                log.info("the socket's file %s stays, and is replaced by the next server: %s", path, exc.strerror)
 
 
 def open_listeners(

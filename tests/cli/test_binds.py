@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,6 +93,24 @@ def test_a_unix_socket_that_another_server_has_put_there_meanwhile_is_left_alone
     open_all(f"unix:{path}")
     old.close()
     assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_unix_socket_that_who_serves_may_not_remove_stays_and_costs_nothing(
+    open_all: OPEN, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own nobody else may enter
+        os.chmod(folder, 0o755)
+        (listener,) = open_all(f"unix:{folder}/a")
+        os.seteuid(1)
+        try:
+            with caplog.at_level("INFO", "greenserve"):
+                listener.close()
+        finally:
+            os.seteuid(0)
+        said = f"the socket's file {folder}/a stays, and is replaced by the next server: Permission denied"
+        assert (caplog.messages, listener.socket.fileno()) == ([said], -1)
+        open_all(f"unix:{folder}/a")
 
 
 def test_the_file_of_a_server_that_is_gone_is_replaced(open_all: OPEN, tmp_path: Path) -> None:
