@@ -381,7 +381,11 @@ class Master:
                 for number in _SIGNALS:
                     set_signal_handler(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                self._start.execute(sockets, self.figures)
+                try:
+                    self._start.execute(sockets, self.figures)
+                except OSError as exc:
+                    log.error("can't start a new master: %s", exc)
+                    self.site.logs.flush()
             os._exit(status)
         self._new_master = pid
         log.info("started a new master, process %d; TERM to this one leaves the service to it", pid)

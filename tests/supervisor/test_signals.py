@@ -163,6 +163,18 @@ def test_a_new_master_that_does_not_start_leaves_the_old_one_serving(tmp_path: P
         assert not (tmp_path / "pid").exists()
 
 
+def test_what_keeps_a_new_master_from_being_run_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    folder.mkdir()
+    with running(folder, "shop:app", "--workers", "1") as master:
+        folder.rename(tmp_path / "another")
+        before = master.send(signal.SIGUSR2)
+        master.err.wait_for(rf"can't start a new master: .*No such file or directory: '{folder}'", after=before)
+        master.err.wait_for(r"the new master, process \d+, ended with status 127; this one serves on", after=before)
+        assert master.get("/x").endswith(" /x")
+        assert master.stop() == 0
+
+
 def upgrade(master: Master) -> int:
     """Start a new master beside this one, and return its process once it serves."""
     served = len(master.out)
