@@ -233,6 +233,8 @@ class Handover:
                 while part := channel.recv(65536):
                     message += part
             address, local, data = decode(message)
+            if not fds:  # where no fd is free the system leaves it out, and says nothing (unix(7))
+                raise ValueError("there is no file descriptor for it")
         except (OSError, ValueError) as exc:
             log.warning("a connection that another worker handed over did not arrive: %s", exc)
             for fd in fds:

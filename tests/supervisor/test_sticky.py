@@ -8,7 +8,7 @@ import signal
 import socket
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -21,10 +21,9 @@ from greenserve.net.sockets import socketpair
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.identity import Owner
 from greenserve.supervisor.sticky import Exchange, Handover, decode, encode, owner_of, rebuild_head
+from greenserve.testing import wait_until_parked
+from greenserve.wsgi.server import Server
 from tests.supervisor.running import DEADLINE, Master, running
-
-if TYPE_CHECKING:
-    from greenserve.wsgi.server import Server
 
 # Counts the visits of each client in its own memory, as a chat keeps its sessions, and answers with what was sent.
 SESSIONS = """
@@ -122,12 +121,27 @@ def test_a_worker_that_takes_nothing_holds_nobody_up_for_longer_than_the_timeout
     os.unlink(path)
     ours, theirs = socketpair()
     with listen(path, backlog=0), greenserve.connect(path), ours, theirs:  # no room for another one
-        handover = Handover(exchange, 1, Shares(), cast("Server", None))
+        handover = Handover(exchange, 1, Shares(), cast(Server, None))
         with greenserve.Timeout(DEADLINE):
             assert not handover.send(0, ours, b"")
         handover.stop()
     exchange.close()
     assert caplog.messages == ["can't hand a connection to worker 1, and serve it here: timed out"]
+
+
+def test_a_connection_that_did_not_come_with_its_message_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    exchange = Exchange(Owner(load()))
+    exchange.resize(1)
+    handover = Handover(exchange, 0, Shares(), Server([], lambda environ, start_response: []))
+    handover.start()
+    with greenserve.connect(exchange.path(0)) as channel:
+        channel.sendall(encode(None, None, b""))
+    wait_until_parked()
+    handover.stop()
+    wait_until_parked()
+    exchange.close()
+    said = "a connection that another worker handed over did not arrive: there is no file descriptor for it"
+    assert caplog.messages == [said]
 
 
 class Client:
