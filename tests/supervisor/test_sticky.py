@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -177,10 +178,9 @@ def test_each_client_stays_on_its_worker_whoever_shares_its_connection(tmp_path:
     with running(tmp_path, "shop:app", "--workers", "4", "--sticky", "cookie", app=SESSIONS) as master:
         clients = [Client(f"c{number}") for number in range(24)]
         workers: dict[str, int] = {}
-        for client in clients:  # each with a connection of its own at first
-            connection = connect(master)
-            workers[client.name] = client.visit(connection)
-            connection.close()
+        with ExitStack() as stack:  # each with a connection of its own at first, all at once: so they go to several
+            for client in clients:
+                workers[client.name] = client.visit(stack.enter_context(closing(connect(master))))
         assert len(set(workers.values())) > 1
         shared = connect(master)  # and then all over one, as a proxy does it
         try:
