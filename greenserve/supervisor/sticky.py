@@ -37,6 +37,7 @@ from greenserve.net.listeners import connections_of, listen
 from greenserve.net.sockets import GreenSocket
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.identity import Owner
+from greenserve.sync.semaphores import Semaphore
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.protocol import HttpProtocol
 from greenserve.wsgi.run import ExcInfo, WSGIApp
@@ -66,6 +67,9 @@ _MAX_DESCRIPTION = 4096
 
 # How long a worker may take to hand something over, in seconds, or to take it.
 _TIMEOUT = 10.0
+
+# So many are taken at once: by so many a worker's connections may exceed its max_size.
+_AT_ONCE = 16
 
 
 class Exchange:
@@ -171,6 +175,7 @@ class Handover:
         self._shares = shares
         self._server = server
         self._listener = exchange.take(number)
+        self._turns = Semaphore(_AT_ONCE)
 
     def start(self) -> None:
         """Take connections, until the server stops."""
@@ -219,7 +224,15 @@ class Handover:
 
     def _receive(self) -> None:
         for channel, _ in connections_of(self._listener):
-            spawn_n(self._take, channel)
+            spawn_n(self._take_in_turn, channel)
+            self._turns.acquire()
+            self._server.wait_for_room(self._listener)
+
+    def _take_in_turn(self, channel: GreenSocket) -> None:
+        try:
+            self._take(channel)
+        finally:
+            self._turns.release()
 
     def _take(self, channel: GreenSocket) -> None:
         fds = array.array("i")

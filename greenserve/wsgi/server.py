@@ -339,8 +339,7 @@ class Server:
                     self._admit(conn, address)
                     if self.stopping:
                         break
-                    if len(self.connections) >= self.max_size:
-                        self._room.wait(listener)
+                    self.wait_for_room(listener)
             except (_Stop, BlockingIOError):
                 pass
             # Whoever the system has told "connected" is served.
@@ -383,8 +382,16 @@ class Server:
     def _make_protocol(self, conn: GreenSocket, address: Any) -> HttpProtocol:
         return self.protocol(conn, address, self)
 
+    def wait_for_room(self, listener: GreenSocket) -> None:
+        """Wait until what comes next at ``listener`` has room within ``max_size``, or the server stops. May switch."""
+        if len(self.connections) >= self.max_size:
+            self._room.wait(listener)
+
     def serve_connection(self, protocol: HttpProtocol) -> None:
-        """Serve a connection that somebody else has accepted, in a green thread of its own."""
+        """Serve a connection that somebody else has accepted, in a green thread of its own.
+
+        There is room for it if they have waited for it: `wait_for_room`.
+        """
         self.connections[protocol] = spawn_n(self._serve, protocol)
 
     def _serve(self, protocol: HttpProtocol) -> None:

@@ -21,7 +21,7 @@ from greenserve.net.listeners import listen
 from greenserve.net.sockets import socketpair
 from greenserve.supervisor.balance import Shares
 from greenserve.supervisor.identity import Owner
-from greenserve.supervisor.sticky import Exchange, Handover, decode, encode, owner_of, rebuild_head
+from greenserve.supervisor.sticky import Exchange, Handover, StickyProtocol, decode, encode, owner_of, rebuild_head
 from greenserve.testing import wait_until_parked
 from greenserve.wsgi.server import Server
 from tests.supervisor.running import DEADLINE, Master, running
@@ -143,6 +143,30 @@ def test_a_connection_that_did_not_come_with_its_message_is_told_of(caplog: pyte
     exchange.close()
     said = "a connection that another worker handed over did not arrive: there is no file descriptor for it"
     assert caplog.messages == [said]
+
+
+def test_connections_that_others_hand_over_wait_for_room_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenserve.supervisor.sticky._AT_ONCE", 1)
+    monkeypatch.setattr(StickyProtocol, "handover", None, raising=False)
+    exchange = Exchange(Owner(load()))
+    exchange.resize(1)
+    server = Server([], lambda environ, start_response: [], max_size=2)
+    handover = Handover(exchange, 0, Shares(), server)
+    handover.start()
+    with ExitStack() as stack:
+        pairs = [tuple(map(stack.enter_context, socketpair())) for _ in range(5)]
+        for ours, _ in pairs:
+            assert handover.send(0, ours, encode(None, None, b""))
+            ours.close()
+        wait_until_parked()
+        assert len(server.connections) == 2
+        for open_ones, (_, theirs) in zip((2, 2, 2, 1, 0), pairs):
+            theirs.close()
+            wait_until_parked()
+            assert len(server.connections) == open_ones
+    handover.stop()
+    wait_until_parked()
+    exchange.close()
 
 
 class Client:
