@@ -45,16 +45,20 @@ class Members:
         """Become a member: return the name, which begins with our process's number, and the socket to listen on.
 
         Raises:
-            PermissionError: The folder is open to everybody.
+            PermissionError: The folder is open to everybody, or somebody else's who does not share it with our group.
             OSError: There can't be such a folder, or such a socket in it.
         """
         with suppress(FileExistsError):
             os.mkdir(self.folder, 0o700)
-        mode = os.lstat(self.folder).st_mode
+        found = os.lstat(self.folder)
+        mode = found.st_mode
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(f"{self.folder} is no folder, and can't have the sockets of a message bus")
         if mode & stat.S_IWOTH:
             raise PermissionError(f"anybody may write to {self.folder}: whoever likes could join the message bus there")
+        is_shared = mode & stat.S_IWGRP and found.st_gid in {os.getegid(), *os.getgroups()}
+        if found.st_uid not in {0, os.geteuid()} and not is_shared:
+            raise PermissionError(f"{self.folder} is another user's, who could join the message bus there")
         name = f"{self._prefix}-{os.getpid()}-{secrets.token_hex(4)}"
         return name, listen(os.path.join(self.folder, name))
 

@@ -278,7 +278,10 @@ class Board:
             return self._read_ended()
 
     def _read_ended(self) -> dict[str, int]:
-        ended: dict[str, int] = json.loads(bytes(self._ended[: self._ended_length[0]]) or b"{}")
+        try:
+            ended: dict[str, int] = json.loads(bytes(self._ended[: self._ended_length[0]]) or b"{}")
+        except ValueError:  # a master was killed while it wrote
+            return {}
         return ended
 
     def read(self) -> dict[int, Figures]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,24 @@ def test_a_folder_that_is_open_to_everybody_is_refused(folder: str) -> None:
     os.chmod(folder, 0o777)
     with pytest.raises(PermissionError, match="anybody may write to"):
         Members(folder, "a").enter()
+
+
+def test_a_folder_of_another_user_is_refused_unless_it_is_shared_with_our_group(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.lstat
+
+    def lstat(path: str) -> SimpleNamespace:
+        found = real(path)
+        return SimpleNamespace(st_mode=found.st_mode, st_gid=found.st_gid, st_uid=os.geteuid() + 1)
+
+    os.mkdir(folder, 0o750)
+    monkeypatch.setattr(os, "lstat", lstat)
+    with pytest.raises(PermissionError, match="is another user's"):
+        Members(folder, "a").enter()
+    os.chmod(folder, 0o770)
+    _, listener = Members(folder, "a").enter()
+    listener.close()
 
 
 def test_what_is_no_folder_is_refused(folder: str) -> None:

@@ -171,6 +171,15 @@ def test_ends_beyond_what_there_is_room_for_are_left_out() -> None:
     assert board.ended() == {"died": 1}
 
 
+def test_ends_are_counted_anew_behind_a_master_that_was_killed_while_it_wrote_them() -> None:
+    board = Board(slots=1)
+    board.note_end("died")
+    board._ended_length[0] -= 1
+    assert board.ended() == {}
+    board.note_end("max_requests")
+    assert board.ended() == {"max_requests": 1}
+
+
 def test_ends_that_several_masters_note_at_once_are_all_counted() -> None:
     board = Board(slots=1)
     masters = []
