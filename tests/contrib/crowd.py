@@ -144,7 +144,10 @@ class RealClient(Member):
 
     def _leave(self) -> None:
         self._client.eio.queue.join()
-        self._client.disconnect()
+        # It may be about to come again, from threads of its own: it is not to go on with that behind the test.
+        self._client.reconnection = False
+        self._client.reconnection_attempts = 1
+        self._client.shutdown()
         self._client.eio.wait()
 
 
