@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -50,7 +51,7 @@ def test_a_clients_own_timeout_works(base: str) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DELAY / 10)) as session:
             await session.get(base)
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(asyncio.TimeoutError):  # before Python 3.11 it is another class
         aio.await_(fetch())
 
 
