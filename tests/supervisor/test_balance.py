@@ -1,4 +1,4 @@
-"""The listening socket that workers share: what one of them does to it, the others feel."""
+"""The listening socket that workers share: what one of them does to it, the others feel, and who has how many."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import greenserve
+from greenserve import Event
+from greenserve.net.sockets import GreenSocket
+from greenserve.supervisor import balance
 from greenserve.supervisor.balance import SharedListener, Shares
 from tests.supervisor.running import Clients, running
 
@@ -65,3 +70,111 @@ def test_many_workers_start_reload_and_stop_while_clients_connect(tmp_path: Path
         assert master.stop() == 0
         assert "has not answered" not in master.err.text
         assert "does not end" not in master.err.text
+
+
+def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
+    shares = Shares()
+    assert not shares.is_ahead(1000), "there is nobody else"
+    shares.enter(0)
+    shares.enter(1)
+    shares.show(0, 10)
+    shares.show(1, 40)
+    assert not shares.is_ahead(13)
+    assert shares.is_ahead(14)
+    shares.withdraw(0)
+    assert not shares.is_ahead(47)
+    assert shares.is_ahead(48)
+    shares.withdraw(1)
+    assert not shares.is_ahead(1000)
+
+
+def test_the_place_of_a_worker_is_its_replacements_as_soon_as_that_is_there() -> None:
+    shares = Shares()
+    shares.enter(0)
+    assert shares.is_present(0)
+    pid = os.fork()
+    if pid == 0:
+        shares.enter(0)
+        shares.show(0, 7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    shares.show(0, 100)  # by the old one, which still has some
+    assert not shares.is_ahead(9)
+    assert shares.is_ahead(10)
+    shares.leave(0)
+    assert shares.is_present(0)
+    shares.enter(0)
+    shares.leave(0)
+    assert not shares.is_present(0)
+
+
+def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
+    shares = Shares()
+    shares.enter(5000)
+    shares.show(5000, 1)
+    shares.leave(5000)
+    shares.withdraw(5000)
+    assert not shares.is_ahead(1000)
+
+
+CLIENTS = 100
+
+
+@contextmanager
+def listener_and_clients() -> Iterator[GreenSocket]:
+    """A listening socket, and clients that wait to be accepted."""
+    with greenserve.listen(("127.0.0.1", 0), backlog=CLIENTS) as listener, ExitStack() as stack:
+        for _ in range(CLIENTS):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        yield listener
+
+
+def accept_all(workers: int) -> list[int]:
+    """Let so many of two workers accept all clients, and keep them. Return which of the two has accepted each."""
+    accepted: list[int] = []
+    every = Event[None]()
+    shares = Shares()
+    shares.enter(0)
+    shares.enter(1)
+
+    def accept(listener: GreenSocket, number: int) -> None:
+        with ExitStack() as stack:
+            shared = stack.enter_context(SharedListener(os.dup(listener.fileno()), shares, number))
+            shared.count = lambda: accepted.count(number)
+            while len(accepted) < CLIENTS:
+                stack.enter_context(shared.accept()[0])
+                accepted.append(number)
+            every.send()
+            Event[None]().wait()
+
+    with listener_and_clients() as listener:
+        threads = [greenserve.spawn(accept, listener, number) for number in range(workers)]
+        with greenserve.Timeout(10):
+            every.wait()
+        for thread in threads:
+            thread.kill()
+    return accepted
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long whoever is ahead wanted to wait, each time; it only lets the others run."""
+    seconds: list[float] = []
+
+    def sleep(wanted: float) -> None:
+        seconds.append(wanted)
+        greenserve.sleep(0)
+
+    monkeypatch.setattr(balance, "sleep", sleep)
+    return seconds
+
+
+def test_who_is_ahead_waits_for_one_that_takes_connections_too(pauses: list[float]) -> None:
+    assert 40 <= accept_all(workers=2).count(0) <= 60
+    assert pauses
+
+
+def test_for_one_that_takes_none_the_other_waits_less_and_less(pauses: list[float]) -> None:
+    assert accept_all(workers=1) == [0] * CLIENTS
+    # 3 before it is ahead; and then, after five pauses each, 1 and 8, 1 and 16, 1 and 32, 1 and 64.
+    assert len(pauses) == 4 * 5

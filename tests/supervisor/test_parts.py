@@ -6,20 +6,15 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import greenserve
 from greenserve.config import Config, Source, load
 from greenserve.errors import SettingError
-from greenserve.net.sockets import GreenSocket
-from greenserve.supervisor import balance, memory, needs_master
-from greenserve.supervisor.balance import SharedListener, Shares
+from greenserve.supervisor import memory, needs_master
 from greenserve.supervisor.deaths import Deaths
 from greenserve.supervisor.hooks import Hooks
 from greenserve.supervisor.identity import Owner, PidFile, PidFileError
@@ -27,7 +22,6 @@ from greenserve.supervisor.memory import count_oom_kills, resident_bytes
 from greenserve.supervisor.notify import Notifier, take_listen_fds
 from greenserve.supervisor.pulse import Beat, Pulse
 from greenserve.supervisor.workers import State, Worker, describe_exit, encode_message
-from greenserve.sync.events import Event
 
 
 def settings(**values: object) -> Config:
@@ -57,122 +51,6 @@ def test_a_pulse_that_a_child_writes_is_read_by_its_parent() -> None:
     os.waitpid(pid, 0)
     assert pulse.read() == Beat(1.5, 0.25, 3, 4, 5, 6)
     pulse.close()
-
-
-# Shares
-
-
-def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
-    shares = Shares()
-    assert not shares.is_ahead(1000), "there is nobody else"
-    shares.enter(0)
-    shares.enter(1)
-    shares.show(0, 10)
-    shares.show(1, 40)
-    assert not shares.is_ahead(13)
-    assert shares.is_ahead(14)
-    shares.withdraw(0)
-    assert not shares.is_ahead(47)
-    assert shares.is_ahead(48)
-    shares.withdraw(1)
-    assert not shares.is_ahead(1000)
-
-
-def test_the_place_of_a_worker_is_its_replacements_as_soon_as_that_is_there() -> None:
-    shares = Shares()
-    shares.enter(0)
-    assert shares.is_present(0)
-    pid = os.fork()
-    if pid == 0:
-        shares.enter(0)
-        shares.show(0, 7)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    shares.show(0, 100)  # by the old one, which still has some
-    assert not shares.is_ahead(9)
-    assert shares.is_ahead(10)
-    shares.leave(0)
-    assert shares.is_present(0)
-    shares.enter(0)
-    shares.leave(0)
-    assert not shares.is_present(0)
-
-
-def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
-    shares = Shares()
-    shares.enter(5000)
-    shares.show(5000, 1)
-    shares.leave(5000)
-    shares.withdraw(5000)
-    assert not shares.is_ahead(1000)
-
-
-CLIENTS = 100
-
-
-@contextmanager
-def listener_and_clients() -> Iterator[GreenSocket]:
-    """A listening socket, and clients that wait to be accepted."""
-    with greenserve.listen(("127.0.0.1", 0), backlog=CLIENTS) as listener, ExitStack() as stack:
-        for _ in range(CLIENTS):
-            stack.enter_context(socket.create_connection(listener.getsockname()))
-        yield listener
-
-
-def accept_for(listener: GreenSocket, shares: Shares, number: int, accepted: list[int], every: Event[None]) -> None:
-    """What worker ``number`` does: it keeps its connections, and notes each, until all of them are in ``accepted``."""
-    with ExitStack() as stack:
-        shared = stack.enter_context(SharedListener(os.dup(listener.fileno()), shares, number))
-        shared.count = lambda: accepted.count(number)
-        while len(accepted) < CLIENTS:
-            stack.enter_context(shared.accept()[0])
-            accepted.append(number)
-        every.send()
-        Event[None]().wait()
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long whoever is ahead wanted to wait, each time; it only lets the others run."""
-    seconds: list[float] = []
-
-    def sleep(wanted: float) -> None:
-        seconds.append(wanted)
-        greenserve.sleep(0)
-
-    monkeypatch.setattr(balance, "sleep", sleep)
-    return seconds
-
-
-def test_who_is_ahead_waits_for_one_that_takes_connections_too(pauses: list[float]) -> None:
-    accepted: list[int] = []
-    shares = Shares()
-    shares.enter(0)
-    shares.enter(1)
-    every = Event[None]()
-    with listener_and_clients() as listener:
-        workers = [greenserve.spawn(accept_for, listener, shares, number, accepted, every) for number in range(2)]
-        with greenserve.Timeout(10):
-            every.wait()
-        for worker in workers:
-            worker.kill()
-    assert 40 <= accepted.count(0) <= 60
-    assert pauses
-
-
-def test_for_one_that_takes_none_the_other_waits_less_and_less(pauses: list[float]) -> None:
-    accepted: list[int] = []
-    shares = Shares()
-    shares.enter(0)
-    shares.enter(1)
-    every = Event[None]()
-    with listener_and_clients() as listener:
-        worker = greenserve.spawn(accept_for, listener, shares, 0, accepted, every)
-        with greenserve.Timeout(10):
-            every.wait()
-        worker.kill()
-    # 3 before it is ahead; and then, after five pauses each, 1 and 8, 1 and 16, 1 and 32, 1 and 64.
-    assert len(pauses) == 4 * 5
 
 
 # Memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from contextlib import contextmanager
 
 import pytest
 
@@ -309,45 +310,39 @@ def test_a_socket_whose_peer_is_there_has_not_been_left():
     assert has_left(ours)
 
 
-def test_a_watch_does_not_mix_up_sockets_that_have_had_one_number():
-    watch, told = DisconnectWatch(), []
+@contextmanager
+def watching_two_of_one_number():
+    """A watch, the sockets of two clients that had and have the same number, and what is told of them."""
+    watch, told = DisconnectWatch(), greenserve.Event()
     first, first_peer = socketpair()
-    watch.add(first, lambda: told.append("first"))
+    watch.add(first, lambda: told.send("first"))
     number = first.fileno()
     first.close()
     second, second_peer = socketpair()
     assert second.fileno() == number
-    watch.add(second, lambda: told.append("second"))
-    watch.discard(first)  # said late
-    first_peer.close()
-    second_peer.close()
-    with greenserve.Timeout(5):
-        while not told:
-            greenserve.sleep(0)
-    assert told == ["second"]
-    watch.discard(first)  # and once more, when nobody is watched
-    watch.close()
-    second.close()
+    watch.add(second, lambda: told.send("second"))
+    with first_peer, second_peer, second:
+        yield watch, first, first_peer, second_peer, told
+        watch.close()
+
+
+def test_a_watch_does_not_mix_up_sockets_that_have_had_one_number():
+    with watching_two_of_one_number() as (watch, first, first_peer, second_peer, told):
+        watch.discard(first)  # said late
+        first_peer.close()
+        second_peer.close()
+        with greenserve.Timeout(5):
+            assert told.wait() == "second"
+        watch.discard(first)  # and once more, when nobody is watched
 
 
 def test_a_watch_knows_of_nobody_any_more_whose_number_was_told_of_under_another_name():
-    watch, told = DisconnectWatch(), []
-    first, first_peer = socketpair()
-    watch.add(first, lambda: told.append("first"))
-    number = first.fileno()
-    first.close()
-    second, second_peer = socketpair()
-    assert second.fileno() == number
-    watch.add(second, lambda: told.append("second"))
-    second_peer.close()
-    with greenserve.Timeout(5):
-        while not told:
-            greenserve.sleep(0)
-    watch.discard(first)
-    assert (told, watch._fds) == (["second"], {})
-    watch.close()
-    for sock in (first_peer, second):
-        sock.close()
+    with watching_two_of_one_number() as (watch, first, first_peer, second_peer, told):
+        second_peer.close()
+        with greenserve.Timeout(5):
+            assert told.wait() == "second"
+        watch.discard(first)
+        assert watch._fds == {}
 
 
 # The server stops ----------------------------------------------------------------------------------------------------
