@@ -204,13 +204,27 @@ def status_line(status: str) -> bytes:
     return _STATUSES[status][1]
 
 
-class ResponseHead(NamedTuple):
-    """A status and an application's fields, checked, as far as they are the same for every request."""
+class ResponseHead:
+    """A status and an application's fields, checked, as far as they are the same for every request.
 
-    lines: bytes  # the status line and the fields, each with its CRLF
-    code: int
-    has_content: bool  # for any method but HEAD
-    fields: ResponseFields
+    Attributes:
+        lines: The status line and the fields, each with its CRLF.
+        code: The status.
+        has_content: For any method but HEAD.
+        fields: The fields alone.
+        length: The Content-Length in bytes, if there is one.
+        has_date: There is a Date.
+    """
+
+    # Each answer reads most of these: out of a slot that takes a tenth of the time that a NamedTuple's field does.
+    __slots__ = ("code", "fields", "has_content", "has_date", "length", "lines")
+
+    def __init__(self, lines: bytes, code: int, has_content: bool, fields: ResponseFields) -> None:
+        self.lines = lines
+        self.code = code
+        self.has_content = has_content
+        self.fields = fields
+        _, self.length, self.has_date, _, _ = fields
 
 
 def check_head(status: str, fields: list[tuple[str, str]]) -> ResponseHead:

@@ -57,6 +57,7 @@ def refuse(protocol: HttpProtocol, exc: BadRequest) -> None:
     server.refused += 1
     if server.meter is not None:
         server.meter.by_status[int(exc.status[:3])] += 1
+        server.meter.untimed += 1
     # With the whole head in one piece it has taken no time.
     seconds = monotonic() - protocol.started if protocol.phase is Phase.HEAD else 0.0
     protocol.phase = Phase.CLOSING

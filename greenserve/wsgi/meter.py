@@ -21,22 +21,31 @@ find_bucket = bisect_left
 class Meter:
     """Counts answers. Used by one OS thread, the server's; may be read by any.
 
-    Whoever counts adds to the attributes in place: a call for each request would cost as much as all the rest.
+    Whoever counts adds to the attributes in place: a call for each request would cost as much as all the rest. What is
+    usual is not counted at all where it is what remains: `buckets` finds it out.
 
     Attributes:
         by_status: How many answers had which status, by the status; under 0 those that never came.
-        buckets: How many requests took how long: at ``find_bucket(BOUNDS, seconds)``, the first bound that they did
-            not exceed.
-        seconds: How long all of those took together.
+        untimed: How many of these say nothing about time.
+        longer: How many requests took longer than the first bound: at ``find_bucket(BOUNDS, seconds)``, the first
+            bound that they did not exceed.
+        seconds: How long all timed requests took together.
         bytes_out: Bytes of the answers' bodies.
         bytes_in: Bytes of the requests' bodies, as far as the app has read them.
     """
 
-    __slots__ = ("buckets", "by_status", "bytes_in", "bytes_out", "seconds")
+    __slots__ = ("by_status", "bytes_in", "bytes_out", "longer", "seconds", "untimed")
 
     def __init__(self) -> None:
         self.by_status = [0] * 1000
-        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.untimed = 0
+        self.longer = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
         self.bytes_out = 0
         self.bytes_in = 0
+
+    @property
+    def buckets(self) -> list[int]:
+        """How many requests took how long: at each bound those that did not exceed it, and did the one before."""
+        timed = sum(self.by_status) - self.untimed
+        return [timed - sum(self.longer), *self.longer[1:]]

@@ -245,11 +245,13 @@ class HttpProtocol(HookedConnection):
                 if self._hijacked is not None:
                     response.head, response.sent = TAKEN_OVER, 0  # whatever the app has answered since
                     if meter is not None:
-                        meter.by_status[101] += 1  # how long that takes says nothing about the server
+                        meter.by_status[101] += 1
+                        meter.untimed += 1  # how long that takes says nothing about the server
                 elif meter is not None:
                     head = response.head
                     meter.by_status[0 if head is None else head.code] += 1
-                    meter.buckets[0 if seconds <= _SHORTEST else find_bucket(BOUNDS, seconds)] += 1
+                    if seconds > _SHORTEST:
+                        meter.longer[find_bucket(BOUNDS, seconds)] += 1
                     meter.seconds += seconds
                     meter.bytes_out += response.sent
                 if is_logged:

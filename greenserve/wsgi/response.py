@@ -154,7 +154,7 @@ class Response(Run):
         answer = self.head
         if answer is None or not answer.has_content or protocol.method == "HEAD":
             return False
-        length = answer.fields.has_length
+        length = answer.length
         if length is not None:
             count = min(count, length)
         if count < _MIN_SENDFILE:
@@ -224,8 +224,9 @@ class Response(Run):
         if answer is None:
             raise ResponseError("the app answered without calling start_response first")
         self.head_sent = True
-        lines, _, has_content, fields = answer
-        own_length = fields.has_length
+        lines = answer.lines
+        has_content = answer.has_content
+        own_length = answer.length
         protocol = self._protocol
         server = protocol.server
         if (protocol.body is not None or server.stopping) and self.keep_alive and not protocol.may_go_on():
@@ -264,7 +265,7 @@ class Response(Run):
                 lines = b"HTTP/1.0" + lines[8:]
         if extra:
             lines += extra
-        if fields.has_date:
+        if answer.has_date:
             return lines + b"\r\n"
         return lines + (server.date_end if now < server.date_until else server.renew_date(now))
 
@@ -286,7 +287,7 @@ def _collected(blocks: Iterable[bytes], minimum: int) -> Iterator[bytes]:
 
 def _without_content(answer: ResponseHead) -> tuple[bytes, bytes]:
     """The lines of an answer whose status allows no content, and those to add."""
-    length = answer.fields.has_length
+    length = answer.length
     if answer.code == 304 or (length is None and answer.code == 204):
         return answer.lines, b""
     # RFC 9110 sections 8.6 and 15.3.6: no length in a 204; a 205 must say that it is empty.

@@ -65,9 +65,17 @@ def test_each_request_is_in_the_bucket_of_its_time():
 
 @pytest.mark.parametrize(("seconds", "index"), [(0.0, 0), (0.0001, 0), (0.00011, 1), (60.0, -2), (61.0, -1)])
 def test_a_time_is_in_the_first_bucket_whose_bound_it_does_not_exceed(seconds, index):
+    buckets = [0] * (len(BOUNDS) + 1)
+    buckets[find_bucket(BOUNDS, seconds)] += 1
+    assert buckets[index] == 1
+
+
+def test_what_took_no_longer_than_the_first_bound_is_what_remains():
     meter = Meter()
-    meter.buckets[find_bucket(BOUNDS, seconds)] += 1
-    assert meter.buckets[index] == 1
+    meter.by_status[200] = 5
+    meter.by_status[101] = meter.untimed = 2
+    meter.longer[3] = 4
+    assert meter.buckets == [1, 0, 0, 4] + [0] * (len(BOUNDS) - 3)
 
 
 def test_bytes_of_bodies_are_counted_both_ways():
