@@ -22,7 +22,15 @@ Address = TcpAddress | UnixAddress | InheritedFd
 
 
 class BindError(GreenserveError):
-    """An address can't be listened on. The message names it and says why."""
+    """An address can't be listened on. The message names it and says why.
+
+    Attributes:
+        is_in_use: Somebody else listens there.
+    """
+
+    def __init__(self, message: str, is_in_use: bool = False) -> None:
+        super().__init__(message)
+        self.is_in_use = is_in_use
 
 
 class Listener:
@@ -95,7 +103,8 @@ def _open(address: Address, backlog: int, reuse_port: bool, unix_socket_mode: in
             return _adopt(address.fd)
         return Listener(listen((address.host, address.port), backlog=backlog, reuse_port=reuse_port))
     except OSError as exc:
-        raise BindError(f"can't listen on {address}: {_explain(address, exc)}") from exc
+        message = f"can't listen on {address}: {_explain(address, exc)}"
+        raise BindError(message, is_in_use=exc.errno == errno.EADDRINUSE) from exc
 
 
 def _open_unix(path: str, backlog: int, mode: int | None) -> Listener:

@@ -130,13 +130,20 @@ class Listeners:
             if isinstance(address, TcpAddress) and place.listeners:
                 # The others have to be at the port that the first one got.
                 address = TcpAddress(address.host, place.listeners[0].socket.getsockname()[1])
-            place.listeners += open_listeners(
-                [address],
-                backlog=config.backlog,
-                reuse_port=self._has_one_for_each,
-                unix_socket_mode=config.unix_socket_mode,
-                scheme=self._scheme,
-            )
+            try:
+                place.listeners += open_listeners(
+                    [address],
+                    backlog=config.backlog,
+                    reuse_port=self._has_one_for_each,
+                    unix_socket_mode=config.unix_socket_mode,
+                    scheme=self._scheme,
+                )
+            except BindError as exc:
+                if config.is_set("bind") or not exc.is_in_use or not isinstance(address, TcpAddress):
+                    raise
+                # Nobody has chosen this address, and may not know how to choose one.
+                other = TcpAddress(address.host, address.port + 1)
+                raise BindError(f"{exc}; choose another address with --bind {other}") from exc
             if isinstance(address, UnixAddress):
                 Owner(config).give(address.path)
 

@@ -12,12 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenserve._kinds import TcpAddress
+from greenserve.binds import BindError
 from greenserve.config import Config, Source, load
 from greenserve.errors import SettingError
+from greenserve.settings import SETTINGS
 from greenserve.supervisor import memory, needs_master
 from greenserve.supervisor.deaths import Deaths
 from greenserve.supervisor.hooks import Hooks
 from greenserve.supervisor.identity import Owner, PidFile, PidFileError
+from greenserve.supervisor.listeners import Listeners
 from greenserve.supervisor.memory import count_oom_kills, resident_bytes
 from greenserve.supervisor.notify import Notifier, take_listen_fds
 from greenserve.supervisor.pulse import Beat, Pulse
@@ -26,6 +30,22 @@ from greenserve.supervisor.workers import State, Worker, describe_exit, encode_m
 
 def settings(**values: object) -> Config:
     return load(Source("here", values))
+
+
+# Listeners
+
+
+@pytest.mark.parametrize(
+    ("is_chosen", "hint"), [(True, ""), (False, "; choose another address with --bind 127.0.0.1:{}")]
+)
+def test_a_busy_port_that_nobody_has_chosen_is_told_with_how_to_choose_one(is_chosen: bool, hint: str) -> None:
+    default = load()
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        values = {name: getattr(default, name) for name in SETTINGS} | {"bind": (TcpAddress("127.0.0.1", port),)}
+        with pytest.raises(BindError) as caught:
+            Listeners(Config(values, {"bind": "on the command line"} if is_chosen else {}), 1)
+    assert str(caught.value) == f"can't listen on 127.0.0.1:{port}: it is in use" + hint.format(port + 1)
 
 
 # Pulse
