@@ -35,6 +35,7 @@ __all__ = [
     "Text",
     "TextOrDictionary",
     "UnixAddress",
+    "Variables",
     "normal_address",
     "parse_address",
 ]
@@ -422,7 +423,9 @@ class OrOff(Kind):
         return self._value_or_none(self.kind.parse(text))
 
     def check(self, value: object) -> Any:
-        return None if value is None else self._value_or_none(self.kind.check(value))
+        # A flag that may be given several times makes a list, of the word too.
+        is_none = value is None or (isinstance(value, list) and value in (["off"], ["none"], [self.word]))
+        return None if is_none else self._value_or_none(self.kind.check(value))
 
     def show(self, value: Any) -> str:
         return self.word if value is None else self.kind.show(value)
@@ -462,6 +465,33 @@ class Several(Kind):
 
     def literal(self, value: tuple[Any, ...]) -> str:
         return repr([str(item) for item in value])
+
+
+class Variables(Several):
+    """Variables, each as ``NAME=VALUE``. A value may have commas: in one text it goes on to the next ``NAME=``."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("NAME=VALUE", "NAME=VALUE, several with commas between them", _parse_variable)
+
+    def parse(self, text: str) -> tuple[Any, ...]:
+        return self.check(re.split(r",\s*(?=[A-Za-z_][A-Za-z0-9_]*=)", text))
+
+    def check(self, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise ValueError
+        return tuple(map(_parse_variable, value))
+
+
+def _parse_variable(text: object) -> str:
+    """Raises ValueError or TypeError."""
+    if not isinstance(text, str):
+        raise TypeError
+    name, equals, _ = text.partition("=")
+    if not name or not equals or "\0" in text:
+        raise ValueError
+    return text
 
 
 class Addresses(Several):

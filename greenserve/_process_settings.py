@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from greenserve._kinds import Choice, Count, Duration, Flag, Mode, OrOff, Several, Size, Text
+from greenserve._kinds import Choice, Count, Duration, Flag, Mode, OrOff, Several, Size, Text, Variables
 from greenserve._setting import Setting
 
 __all__ = ["PROCESS_SETTINGS"]
 
 _FILES, _PROCESSES, _LIFE, _DEVELOPMENT = "Configuration file", "Processes", "Life of a worker", "Development"
-
-
-def _parse_variable(text: str) -> str:
-    """Raises ValueError."""
-    name, equals, _ = text.partition("=")
-    if not name or not equals or "\0" in text:
-        raise ValueError
-    return text
-
 
 PROCESS_SETTINGS = (
     Setting(
@@ -99,9 +90,9 @@ PROCESS_SETTINGS = (
     ),
     Setting(
         "raw_env",
-        OrOff(Several("NAME=VALUE", "NAME=VALUE, several with commas between them", _parse_variable), "none"),
+        OrOff(Variables(), "none"),
         None,
-        "Put variables into the environment of the application. May be given several times.",
+        "Put variables into the environment of the application. May be given several times. A value may have commas.",
         group=_PROCESSES,
         aliases=("env",),
         flag="-e",

@@ -19,8 +19,9 @@ from functools import partial
 from typing import Any, NoReturn, TextIO
 
 from greenserve import demo, extras, monkey
-from greenserve._kinds import Flag, Several
+from greenserve._kinds import Flag, OrOff, Several
 from greenserve._version import __version__
+from greenserve._words import counted
 from greenserve.admin import Watch, check_admin
 from greenserve.apps import AppError, load_app
 from greenserve.config import Config, Source, load, misspelt_variables, read_environment
@@ -193,7 +194,7 @@ def _build(logs: Logs, config: Config, sockets: Sequence[GreenSocket], app: WSGI
 
 def _announce(config: Config, where: str, workers: int | None) -> None:
     what = "the demo" if config.wsgi_app is None else config.wsgi_app
-    by = "" if workers is None else f" with {workers} worker{'s' if workers > 1 else ''}"
+    by = "" if workers is None else f" with {counted(workers, 'worker')}"
     with suppress(OSError):  # nobody reads it any more, or the disk is full: no reason not to serve
         _write(sys.stdout, f"greenserve {__version__} serving {what} at {where}{by} (Ctrl-C stops)")
 
@@ -275,9 +276,10 @@ class _Parser(argparse.ArgumentParser):
 
     def _add(self, setting: Setting, name: str) -> None:
         flags = _flags(setting, name)
-        if isinstance(setting.kind, Flag):
+        kind = setting.kind.kind if isinstance(setting.kind, OrOff) else setting.kind
+        if isinstance(kind, Flag):
             self.add_argument(*flags, dest=name, action=argparse.BooleanOptionalAction)
-        elif isinstance(setting.kind, Several):
+        elif isinstance(kind, Several):
             self.add_argument(*flags, dest=name, action="append")
         else:
             self.add_argument(*flags, dest=name)

@@ -27,6 +27,7 @@ EVERYWHERE = frozenset(
         "_kinds",
         "extras",
         "_log",
+        "_words",
         "_typing",
         "_version",
     }
@@ -90,6 +91,7 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "_typing": frozenset(),
     "_originals": frozenset({"_typing"}),
     "_log": frozenset({"_typing"}),
+    "_words": frozenset(),
     "_version": frozenset(),
     "_kinds": frozenset({"_typing"}),
     "_setting": frozenset({"errors", "_kinds", "_typing"}),

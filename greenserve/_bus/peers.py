@@ -17,6 +17,7 @@ from socket import MSG_DONTWAIT
 from greenserve._bus.frames import MAX_MESSAGE
 from greenserve._bus.members import Members, process_of
 from greenserve._originals import base_socket, monotonic
+from greenserve._words import counted
 from greenserve.core.greenthreads import spawn_n
 from greenserve.core.waiters import WaitQueue
 from greenserve.net.sockets import GreenSocket
@@ -110,7 +111,11 @@ class Peer:
         now = monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _LOG_INTERVAL
-            log.warning("process %d takes no messages: %d were dropped", process_of(self.name), self.dropped)
+            log.warning(
+                "process %d takes no messages: %s dropped",
+                process_of(self.name),
+                counted(self.dropped, "message was", "messages were"),
+            )
 
     def _keep_writing(self) -> None:
         while self._is_writing:
@@ -141,7 +146,8 @@ class Peer:
             if isinstance(exc, (ConnectionError, FileNotFoundError)):
                 log.debug("process %d is on the bus no more: %s", process_of(self.name), exc)
             else:
-                log.warning("process %d does not get %d messages: %s", process_of(self.name), len(self._queue), exc)
+                lost = counted(len(self._queue), "message")
+                log.warning("process %d does not get %s: %s", process_of(self.name), lost, exc)
             self.close()
         self._is_writing = False
 

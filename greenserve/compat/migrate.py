@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from greenserve._version import __version__
+from greenserve._words import counted
 from greenserve.compat.table import KEYWORDS, NAMES, Note, Verdict, find_note
 
 __all__ = ["Unreadable", "Use", "find_uses", "main", "read_tree"]
@@ -209,17 +210,17 @@ def _write_text(found: Sequence[Use | Unreadable], stream: TextIO, colour: bool)
             f"{each.path}:{each.line}:{each.column}: {each.name} {verdict}{': ' if each.text else ''}{each.text}\n"
         )
     uses = [each for each in found if isinstance(each, Use)]
-    counts = [f"{sum(use.verdict is verdict for use in uses)} {_SUMMARY[verdict]}" for verdict in Verdict]
+    counts = [counted(sum(use.verdict is verdict for use in uses), *_SUMMARY[verdict]) for verdict in Verdict]
     unread = len(found) - len(uses)
     if unread:
-        counts.append(f"{unread} {'file' if unread == 1 else 'files'} not read")
-    stream.write(f"{len(uses)} uses: {', '.join(counts)}\n")
+        counts.append(f"{counted(unread, 'file')} not read")
+    stream.write(f"{counted(len(uses), 'use')}: {', '.join(counts)}\n")
 
 
 _SUMMARY = {
-    Verdict.AS_IS: "run as they are",
-    Verdict.DIFFERENCE: "run with a difference",
-    Verdict.CHANGE: "need a change",
+    Verdict.AS_IS: ("runs as it is", "run as they are"),
+    Verdict.DIFFERENCE: ("runs with a difference", "run with a difference"),
+    Verdict.CHANGE: ("needs a change", "need a change"),
 }
 
 

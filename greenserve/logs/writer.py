@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from greenserve._originals import allocate_lock, monotonic, os_close, os_write, poll_type, select, start_new_thread
+from greenserve._words import counted
 
 __all__ = ["MAX_QUEUED_BYTES", "LogWriter", "duplicate", "open_for_appending"]
 
@@ -264,7 +265,7 @@ class LogWriter:
             count, self._reported = self.dropped - self._reported, self.dropped
             failure, self._failure = self._failure, None
             why = f"it could not be written: {failure}" if failure else "it was written more slowly than lines came"
-            self._tell(f"dropped {count} lines of the log, since {why}")
+            self._tell(f"dropped {counted(count, 'line')} of the log, since {why}")
 
     def _tell(self, sentence: str) -> None:
         if self._on_trouble is not None:

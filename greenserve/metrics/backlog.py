@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from greenserve._originals import base_socket
+from greenserve._words import counted
 
 __all__ = ["AcceptQueue", "BacklogWatch", "accept_queue"]
 
@@ -66,9 +67,9 @@ class BacklogWatch:
             if queue is not None and queue.most and queue.waiting * 2 >= queue.most:
                 self._quiet_until = now + _QUIET
                 log.warning(
-                    "%d connections wait to be accepted, of the %d that the system holds: there is more to do than "
+                    "%s to be accepted, of the %d that the system holds: there is more to do than "
                     "this server can, or something blocks it",
-                    queue.waiting,
+                    counted(queue.waiting, "connection waits", "connections wait"),
                     queue.most,
                 )
                 return

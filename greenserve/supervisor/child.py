@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from greenserve import monkey
 from greenserve._bus.place import Place, take_place
 from greenserve._originals import monotonic, set_signal_handler
+from greenserve._words import counted
 from greenserve.apps import AppError
 from greenserve.config import Config
 from greenserve.core.greenthreads import spawn
@@ -258,7 +259,7 @@ class WorkerProcess:
 
     def _why_retire(self, beat: Beat) -> str | None:
         if beat.requests >= self._max_requests:
-            return f"max_requests: it has served {beat.requests} requests"
+            return f"max_requests: it has served {counted(beat.requests, 'request')}"
         if beat.at - self._started >= self._lifetime:
             return f"worker_lifetime: it has run for {beat.at - self._started:.0f} s"
         if beat.rss > self._max_rss:

@@ -20,6 +20,7 @@ from greenserve import monkey
 from greenserve._bus.place import remove_folder
 from greenserve._kinds import InheritedFd
 from greenserve._originals import monotonic, os_waitpid, set_signal_handler
+from greenserve._words import counted
 from greenserve.binds import BindError
 from greenserve.config import Config
 from greenserve.core.greenthreads import spawn
@@ -246,17 +247,17 @@ class Master:
                 except OSError as exc:
                     log.error("the PID file stays %s: %s", self._pidfile.path, exc.strerror)
             log.info("this is the only master now")
-            self._notifier.ready(f"{self.count} workers")
+            self._notifier.ready(counted(self.count, "worker"))
         if self._stopping or not self._is_starting or not self._is_complete():
             return
         self._is_starting = False
-        self._notifier.ready(f"{self.count} workers")
+        self._notifier.ready(counted(self.count, "worker"))
         if not self._was_announced:
             self._was_announced = True
             self.site.hooks.call_safely("when_ready", self)
             self.site.announce(self.cfg, str(self.listeners), self.count)
         else:
-            log.info("the reload is done: %d new workers serve", self.count)
+            log.info("the reload is done: %s", counted(self.count, "new worker serves", "new workers serve"))
 
     def _is_complete(self) -> bool:
         ready = {worker.number for worker in self.workers.values() if self._is_fresh(worker) and is_ready(worker)}

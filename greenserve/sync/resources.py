@@ -71,7 +71,7 @@ class Pool(Generic[T]):
             TimeoutError: ``max_size`` items were in use for ``timeout`` seconds.
         """
         if not self._slots.acquire(timeout=timeout):
-            raise TimeoutError(f"all {self._max_size} items of the pool have been in use for {timeout} s")
+            raise TimeoutError(f"no item of the pool came free in {timeout} s: its max_size is {self._max_size}")
         try:
             while self._idle:
                 try:

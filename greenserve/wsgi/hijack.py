@@ -21,6 +21,7 @@ from socket import MSG_PEEK
 from typing import Any
 
 from greenserve._originals import select, socket_type
+from greenserve._words import counted
 from greenserve.net.sockets import GreenSocket
 
 __all__ = ["HijackedSocket", "SocketOffer"]
@@ -167,7 +168,7 @@ class HijackedSocket:
         count = self.pending()
         if count:
             raise RuntimeError(
-                f"detach() would lose {count} bytes that were read ahead: receive them first, "
+                f"detach() would lose {counted(count, 'byte')} read ahead: receive that first, "
                 "or take socket and bytes apart with unwrap_socket()"
             )
         if self._beacon is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 from greenserve._originals import monotonic
+from greenserve._words import counted
 from greenserve.errors import ResponseError
 from greenserve.http.response import LAST_CHUNK, ResponseHead, capitalize, check_head, chunk
 from greenserve.wsgi.environ import Environ
@@ -136,9 +137,9 @@ class Response(Run):
         elif body is _LENGTH and self._left > 0:
             # The client would take the next response for the rest of this one.
             log.error(
-                "the app's body for %s is %d bytes shorter than its Content-Length; closing the connection",
+                "the app's body for %s is %s shorter than its Content-Length; closing the connection",
                 protocol.describe_request(),
-                self._left,
+                counted(self._left, "byte"),
             )
             self.keep_alive = False
             return

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from operator import itemgetter
 
 from greenserve._originals import monotonic
+from greenserve._words import counted
 from greenserve.core.waiters import WaitQueue
 from greenserve.errors import ClosedWhileWaiting
 from greenserve.net.sockets import GreenSocket
@@ -45,9 +46,8 @@ class Room:
         if not self._has_warned:
             self._has_warned = True
             log.warning(
-                "%d connections are open, the most that max_size allows: for more, idle ones close, "
-                "or they wait in the backlog",
-                self._max_size,
+                "%s open, the most that max_size allows: for more, idle ones close, or they wait in the backlog",
+                counted(self._max_size, "connection is", "connections are"),
             )
         while len(self._connections) >= self._max_size and self._is_open:
             try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import greenlet
 
 from greenserve._originals import monotonic, wall_time
+from greenserve._words import counted
 from greenserve.core.greenthreads import GreenThread, kill, spawn, spawn_n
 from greenserve.core.hub import get_hub
 from greenserve.core.waiters import WaitQueue, sleep
@@ -298,7 +299,7 @@ class Server:
                 self._watch.close()
             self.ended = True
             self._ended.wake_all()
-            log.info("stopped after %d requests", self.requests)
+            log.info("stopped after %s", counted(self.requests, "request"))
 
     def _close_idle(self, now: float) -> float:
         """Close the connections that wait for nothing, and return in how many seconds to look again."""
@@ -327,7 +328,7 @@ class Server:
                 protocol.conn.abort()
             kill(thread)
         if in_use:
-            log.warning("%d connections were still in use when the server stopped; they were cut off", in_use)
+            log.warning("cut off %s still in use when the server stopped", counted(in_use, "connection"))
 
     # Connections ----------------------------------------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ def test_what_goes_beyond_the_bound_is_dropped_counted_and_told(folder: str, cap
             peer.send(frame)
     assert abs(peer.queued - MAX_QUEUED) <= MEBIBYTE
     assert 0 < peer.dropped <= 10
-    assert caplog.messages == [f"process {os.getpid()} takes no messages: 1 were dropped"]
+    assert caplog.messages == [f"process {os.getpid()} takes no messages: 1 message was dropped"]
     peer.wait_for_room()  # not for long, and then not at all
     with greenserve.testing.assert_no_switch():
         peer.wait_for_room()
@@ -272,7 +272,7 @@ def test_a_member_that_can_not_be_reached_is_told_of(folder: str, caplog: pytest
     )  # as without a free descriptor: the system refuses, and nobody is gone
     peer.send(b"lost")
     assert peer.is_gone
-    assert caplog.messages == ["process 123 does not get 1 messages: AF_UNIX path too long"]
+    assert caplog.messages == ["process 123 does not get 1 message: AF_UNIX path too long"]
 
 
 def test_a_sender_waits_for_a_member_that_is_merely_slower(folder: str) -> None:

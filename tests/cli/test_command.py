@@ -452,6 +452,16 @@ def test_a_checked_configuration_that_is_wrong_ends_with_status_1(folder: Path, 
     assert done.stderr.startswith("greenserve: ")
 
 
+def test_a_flag_of_several_items_may_be_given_several_times() -> None:
+    done = run(
+        "--print-config", "-e", "HOSTS=a,b", "-e", "C=3", "--reload-extra-file", "x", "--reload-extra-file", "y,z"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "raw_env = ['HOSTS=a,b', 'C=3']  # --raw-env on the command line" in lines
+    assert "reload_extra_files = ['x', 'y', 'z']  # --reload-extra-file on the command line" in lines
+
+
 def test_the_printed_configuration_says_what_set_each_value() -> None:
     done = run("shop:app", "--print-config", "--worker-connections", "5", "--limit-request-field_size", "1K", PORT="80")
     assert (done.returncode, done.stderr) == (0, "")

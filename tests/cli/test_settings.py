@@ -14,7 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve import _kinds, settings
-from greenserve._kinds import Count, Duration, Flag, Mode, Networks, Number, OrOff, Several, Size, Text, parse_address
+from greenserve._kinds import (
+    Count,
+    Duration,
+    Flag,
+    Mode,
+    Networks,
+    Number,
+    OrOff,
+    Several,
+    Size,
+    Text,
+    Variables,
+    parse_address,
+)
 from greenserve.errors import SettingError
 from greenserve.net import listen
 from greenserve.settings import ALIASES, SETTINGS, Setting
@@ -202,6 +215,29 @@ def test_no_limit_has_one_value_however_it_is_said(value: object) -> None:
 def test_several_items_come_with_commas_or_as_a_list() -> None:
     kind = Several("NAMES", "names", str)
     assert kind.parse("a, b") == kind.check(["a", "b"]) == kind.check(("a,b",)) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("given", "variables"),
+    [
+        ("A=1", ("A=1",)),
+        ("A=1, B_2=x", ("A=1", "B_2=x")),
+        ("HOSTS=a.example,b.example,C=", ("HOSTS=a.example,b.example", "C=")),
+        (["OPTIONS=a=1,b=2", "C=3"], ("OPTIONS=a=1,b=2", "C=3")),
+        ([" A= b "], (" A= b ",)),
+    ],
+)
+def test_a_variable_keeps_the_commas_of_its_value(given: object, variables: tuple[str, ...]) -> None:
+    assert SETTINGS["raw_env"].parse(given) == variables
+
+
+@pytest.mark.parametrize("given", ["A", "=1", "A,B=1", "A=\0", [], [1], ["A=1", "B"], {"A": "1"}, 5])
+def test_what_is_no_variable_with_a_value_is_refused(given: object) -> None:
+    assert is_refused(Variables().parse if isinstance(given, str) else Variables().check, given)
+
+
+def test_nothing_can_be_said_by_a_flag_that_may_be_given_several_times() -> None:
+    assert SETTINGS["forwarded_fields"].parse(["none"]) is None
 
 
 @pytest.mark.parametrize("value", [[], (), [1], {"a"}, None, 5])

@@ -110,7 +110,7 @@ def test_a_directory_is_read_with_all_below_but_hidden_ones(tree: Path, capsys: 
         "package/fine.py:1:1: eventlet runs as it is",
         "package/fine.py:2:1: eventlet.spawn runs as it is",
         "package/worse.py:1:1: eventlet.zipkin needs a change: tracing by Zipkin's old protocol: use OpenTelemetry",
-        "3 uses: 2 run as they are, 0 run with a difference, 1 need a change",
+        "3 uses: 2 run as they are, 0 run with a difference, 1 needs a change",
     ]
 
 

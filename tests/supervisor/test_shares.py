@@ -58,7 +58,7 @@ def served(master: Master, count: int) -> list[int]:
     """Stop the master, and return how many requests each of its ``count`` workers has served."""
     before = master.send(signal.SIGTERM)
     assert master.wait() == 0
-    return [int(line[1]) for line in master.err.wait_for(r"stopped after (\d+) requests", count, before)]
+    return [int(line[1]) for line in master.err.wait_for(r"stopped after (\d+) request", count, before)]
 
 
 def idle_cores() -> float:

@@ -337,7 +337,7 @@ def test_a_watch_does_not_mix_up_sockets_that_have_had_one_number():
 
 
 def test_a_watch_knows_of_nobody_any_more_whose_number_was_told_of_under_another_name():
-    with watching_two_of_one_number() as (watch, first, first_peer, second_peer, told):
+    with watching_two_of_one_number() as (watch, first, _first_peer, second_peer, told):
         second_peer.close()
         with greenserve.Timeout(5):
             assert told.wait() == "second"
@@ -413,7 +413,7 @@ def test_who_does_not_end_when_told_is_cut_off_and_counted(caplog):
         assert run.server.ended
     assert callbacks == ["ended"]
     assert [record.getMessage() for record in warnings(caplog)] == [
-        "1 connections were still in use when the server stopped; they were cut off"
+        "cut off 1 connection still in use when the server stopped"
     ]
 
 
