@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from functools import partial
 from types import FrameType
 
 from greenserve._originals import set_signal_handler
@@ -15,7 +16,7 @@ from greenserve.errors import SettingError
 from greenserve.supervisor.identity import Owner, PidFile, has_terminal, set_title
 from greenserve.supervisor.listeners import Listeners, activated_addresses
 from greenserve.supervisor.notify import Notifier
-from greenserve.supervisor.site import Site
+from greenserve.supervisor.site import Site, serve_to_the_end
 from greenserve.wsgi.server import Server
 
 __all__ = ["serve_alone"]
@@ -53,12 +54,16 @@ def serve_alone(site: Site) -> int:
         notifier.ready("serving")
         if notifier.watchdog is not None:
             spawn(_feed_watchdog, notifier, notifier.watchdog)
-        server.serve_forever()
+        return serve_to_the_end(server, partial(_leave, config.graceful_timeout, notifier))
     finally:
         listeners.close()
         if pidfile is not None:
             pidfile.remove()
-    return 0
+
+
+def _leave(graceful_timeout: float, notifier: Notifier, exc: BaseException) -> None:
+    log.warning("the application ends this server by %r: stopping within %g s", exc, graceful_timeout)
+    notifier.stopping()
 
 
 def _feed_watchdog(notifier: Notifier, interval: float) -> None:

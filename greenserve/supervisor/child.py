@@ -30,6 +30,7 @@ from greenserve.supervisor.changes import watch_files, watched_files
 from greenserve.supervisor.identity import Owner, set_title
 from greenserve.supervisor.memory import resident_bytes
 from greenserve.supervisor.pulse import Beat
+from greenserve.supervisor.site import serve_to_the_end
 from greenserve.supervisor.sticky import Handover
 from greenserve.supervisor.workers import Worker, encode_message
 from greenserve.wsgi.environ import Environ
@@ -123,11 +124,10 @@ class WorkerProcess:
         except Exception as exc:  # noqa: BLE001 - of a hook, or of ours: the master tells it
             return self._fail("".join(traceback.format_exception(type(exc), exc, exc.__traceback__)).rstrip())
         try:
-            server.serve_forever()
+            return serve_to_the_end(server, lambda exc: self._leave(repr(exc)))
         finally:
             self._site.hooks.call_safely("worker_exit", self.master, self)
             self._site.logs.flush()
-        return 0
 
     def _leave_master_behind(self) -> None:
         for number in _IGNORED:
@@ -218,10 +218,7 @@ class WorkerProcess:
 
         def stop(number: int, frame: FrameType | None) -> None:
             # The master may know already; it does not when somebody else has sent the signal.
-            hub.call_soon(self._tell, "leaving")
-            hub.call_soon(self.master.shares.leave, self.number)
-            if self._handover is not None:
-                hub.call_soon(self._handover.stop)
+            hub.call_soon(self._leave)
             if number == signal.SIGQUIT:
                 server.stop(0)
                 hub.call_soon(self._site.hooks.call_safely, "worker_int", self)
@@ -240,6 +237,13 @@ class WorkerProcess:
         self._site.hooks.call_safely("worker_abort", self)
         self._site.logs.flush()
         os._exit(1)
+
+    def _leave(self, why: str = "") -> None:
+        """Take no more part. ``why`` is what the application has raised, if that was it."""
+        self._tell("leaving", why)
+        self.master.shares.leave(self.number)
+        if self._handover is not None:
+            self._handover.stop()
 
     # Pulse ----------------------------------------------------------------------------------------------------------
 

@@ -85,6 +85,14 @@ class Deaths:
         """Fill all places at once: there may be a better application."""
         self._failures.clear()
 
+    def note_exit(self, worker: Worker, raised: str, now: float) -> None:
+        """Note that the application ends its worker by what it ``raised``: that leaves, and its place is filled."""
+        worker.retiring = worker.retiring or f"ended by the application: {raised}"
+        pause = self._pause_after(worker, now)
+        log.warning(
+            "%s leaves, since the application ends it by %s\nIts place is filled again%s", worker, raised, _in(pause)
+        )
+
     def note(self, worker: Worker, status: int, now: float, has_others: bool) -> str:
         """Note that a worker has ended, and return why.
 
@@ -102,20 +110,23 @@ class Deaths:
         return self._note_sudden(worker, status, now, has_others)
 
     def _note_sudden(self, worker: Worker, status: int, now: float, has_others: bool) -> str:
-        is_boot = worker.state is State.BOOTING
         why, how = self._explain(worker, status)
-        if not is_boot and now - worker.ready_at >= _TOO_SHORT:
-            self._failures.pop(worker.number, None)
-            log.error("%s %s, and is replaced", worker, how)
-            return why
-        pause = self._failures.setdefault(worker.number, _Failures()).add(now, has_started=not is_boot)
+        pause = self._pause_after(worker, now)
         if self._has_served:
-            log.error("%s %s\nIts place is filled again%s", worker, how, f" in {pause:g} s" if pause else "")
+            log.error("%s %s\nIts place is filled again%s", worker, how, _in(pause))
         elif has_others:
             self._held.append(f"{worker} {how}")
         else:
             self.error = worker.failure or f"{worker} {how}"
         return why
+
+    def _pause_after(self, worker: Worker, now: float) -> float:
+        """Return for how many seconds the place of a worker that ends by itself stays empty, and see to it."""
+        if now - worker.ready_at >= _TOO_SHORT:
+            self._failures.pop(worker.number, None)
+            return 0.0
+        has_started = worker.state is not State.BOOTING
+        return self._failures.setdefault(worker.number, _Failures()).add(now, has_started)
 
     def _explain(self, worker: Worker, status: int) -> tuple[str, str]:
         """Return why it has ended, in one word or two, and how, in a sentence."""
@@ -136,3 +147,7 @@ class Deaths:
             "killed",
             f"was killed by SIGKILL, which the master did not send: by somebody, or by the kernel for memory{used}",
         )
+
+
+def _in(pause: float) -> str:
+    return f" in {pause:g} s" if pause else ""

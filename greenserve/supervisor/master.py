@@ -472,8 +472,11 @@ class Master:
                 worker.retiring = text
                 log.info("replacing %s: %s", worker, text)
             elif what == "leaving" and worker.state is State.READY:
+                now = monotonic()
+                if text:
+                    self._deaths.note_exit(worker, text, now)
                 worker.state = State.LEAVING
-                worker.kill_at = monotonic() + self.cfg.graceful_timeout + _EXIT_GRACE
+                worker.kill_at = now + self.cfg.graceful_timeout + _EXIT_GRACE
             elif what == "changed":
                 log.info("%s has changed", text)
                 self._signals.append(signal.SIGHUP)

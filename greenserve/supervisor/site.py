@@ -1,7 +1,11 @@
-"""What is served, and how it can be read again: what a master and its workers are given. Decides nothing itself."""
+"""What is served, and how it can be read again: what a master and its workers are given. Decides nothing itself.
+
+And what a worker and a process that serves alone have in common, once they have a server.
+"""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +16,7 @@ from greenserve.supervisor.hooks import Hooks
 from greenserve.wsgi.run import WSGIApp
 from greenserve.wsgi.server import Server
 
-__all__ = ["Site", "needs_master"]
+__all__ = ["Site", "needs_master", "serve_to_the_end"]
 
 # Each needs somebody to replace a worker, which one process alone can't do.
 _NEED_A_MASTER = ("workers", "preload", "max_requests", "worker_lifetime", "worker_max_rss", "reload")
@@ -78,3 +82,31 @@ def needs_master(config: Config, hooks: Hooks) -> bool:
     return bool(hooks) or any(
         config.is_set(name) and getattr(config, name) not in (None, False) for name in _NEED_A_MASTER
     )
+
+
+def serve_to_the_end(server: Server, leave: Callable[[BaseException], object]) -> int:
+    """Serve until the server has stopped, and return the exit status. May switch.
+
+    That is 0, unless the application ends the program by SystemExit: then it is what Python would end with.
+
+    Args:
+        leave: Called with what the application raised, before the server begins to stop for that.
+    """
+    status = 0
+    try:
+        server.join()
+    except (KeyboardInterrupt, SystemExit) as exc:
+        status = _status_of(exc)
+        leave(exc)
+        server.stop()
+    server.serve_forever()
+    return status
+
+
+def _status_of(exc: BaseException) -> int:
+    if isinstance(exc, KeyboardInterrupt):  # the application's: the signal is handled
+        return 128 + signal.SIGINT
+    code = getattr(exc, "code", None)
+    if code is None:
+        return 0
+    return code & 0xFF if isinstance(code, int) else 1

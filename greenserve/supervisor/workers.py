@@ -5,7 +5,7 @@ A worker speaks over a socket pair, one JSON array a line: what, and a text.
 - ``ready``: it accepts connections.
 - ``failed``: it could not start. The text says why.
 - ``retire``: it wants to be replaced. The text says why; it serves on.
-- ``leaving``: it has begun to stop by itself.
+- ``leaving``: it has begun to stop by itself. The text is what its application has raised to that end, or empty.
 - ``changed``: a file has changed, under ``--reload``. The text is its name.
 
 The end of the stream, in either direction, says that the other process is gone.

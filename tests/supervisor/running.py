@@ -34,6 +34,12 @@ def app(environ, start_response):
 
 # Says by a "100 Continue" that the request runs, and ends it when its body, of two bytes, has come.
 READING = APP.replace("    body =", "    environ['wsgi.input'].read()\n    body =")
+
+# Ends the program, at /exit.
+ENDING = READING.replace(
+    "    environ", "    if environ['PATH_INFO'] == '/exit':\n        raise SystemExit(CODE)\n    environ"
+)
+
 _REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.running import APP, Clients, Master, running, wait_gone
+from tests.supervisor.running import APP, ENDING, Clients, Master, ask, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
 
@@ -91,6 +91,23 @@ def test_a_worker_that_somebody_terminates_is_replaced_and_no_request_is_lost(tm
         master.workers(after=before)
         clients.wait_for_answers(20)
         assert clients.failures == []
+
+
+def test_a_worker_that_its_application_ends_is_replaced_while_it_finishes_its_requests(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1", app=ENDING.replace("CODE", "3")) as master:
+        (old,) = master.workers()
+        before = len(master.err)
+        with begin(master.port) as client:
+            assert ask(master.port, "/exit")[0] == 503
+            pattern = rf"WARNING.* \(process {old}\) leaves, since the application ends it by SystemExit\(3\)"
+            master.err.wait_for(pattern, after=before)
+            (new,) = master.workers(after=before)
+            assert master.get() == f"{new} /"
+            client.sendall(b"ab")
+            assert client.recv(1000).endswith(b" /x")
+        master.err.wait_for(rf"INFO.* \(process {old}\) ended with status 3")
+        assert master.stop() == 0
+        assert "ERROR" not in master.err.text
 
 
 def test_with_preload_the_application_is_loaded_once_in_the_master(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -391,6 +392,32 @@ def test_the_first_start_has_failed_when_every_worker_has() -> None:
         deaths.note(ended(worker, State.BOOTING), 4 << 8, 1.0, has_others)
         assert not deaths.may_start(number, 1e9)
     assert deaths.error == "reason 1"
+
+
+@pytest.mark.parametrize(("age", "pauses"), [(0.5, [0, 0.5, 1]), (5, [0, 0, 0])])
+def test_a_worker_that_its_application_ends_is_replaced_as_one_that_dies_and_that_is_no_error(
+    caplog: pytest.LogCaptureFixture, age: float, pauses: list[float]
+) -> None:
+    caplog.set_level(logging.INFO, "greenserve.supervisor")
+    deaths = Deaths()
+    deaths.note_ready()
+    now = 100.0
+    for pause in pauses:
+        worker = Worker(0, 1, 0)
+        worker.state, worker.ready_at = State.READY, now
+        now += age
+        deaths.note_exit(worker, "SystemExit(3)", now)
+        assert deaths.may_start(0, now + pause)
+        assert deaths.may_start(0, now) is (pause == 0)
+        why = deaths.note(ended(worker, State.LEAVING), 3 << 8, now, has_others=True)
+        assert why == "ended by the application"
+        refilled = f"Its place is filled again{f' in {pause:g} s' if pause else ''}"
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ("WARNING", f"{worker} leaves, since the application ends it by SystemExit(3)\n{refilled}"),
+            ("INFO", f"{worker} ended with status 3"),
+        ]
+        caplog.clear()
+        now += 50
 
 
 def test_a_death_is_named_by_its_kind_and_not_by_its_figures() -> None:
