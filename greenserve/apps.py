@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from types import ModuleType, TracebackType
+from types import FunctionType, MethodType, ModuleType, TracebackType
 from typing import Any
 
 from greenserve.errors import GreenserveError
@@ -50,13 +51,14 @@ def load_app(target: str, factory: bool = False) -> Callable[..., Any]:
     module = _import(module_name)
     if not expression:
         name = _find_name(module, (_FACTORY_NAME,) if factory else _NAMES)
-        return _call(target, getattr(module, name)) if factory else _callable(target, getattr(module, name))
+        target, found = f"{module_name}:{name}", getattr(module, name)
+        return _call(target, found) if factory else _application(target, found)
     names, call = _parse_expression(target, expression)
     value: Any = module
     for depth, name in enumerate(names):
         value = _get(value, name, ".".join([module_name, *names[:depth]]))
     if call is None:
-        return _call(target, value) if factory else _callable(target, value)
+        return _call(target, value) if factory else _application(target, value)
     if factory:
         raise AppError(f"{target!r} is a call already: leave out either the parentheses or --factory")
     args, keywords = call
@@ -128,6 +130,8 @@ def _get(value: Any, name: str, of: str) -> Any:
     except AttributeError:
         close = difflib.get_close_matches(name, dir(value), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
+        if isinstance(value, ModuleType) and hasattr(value, "__path__") and importlib.util.find_spec(f"{of}.{name}"):
+            hint = f", but there is a module of that name; did you mean {of}.{name}:{_NAMES[-1]}?"
         raise AppError(f"{of!r} has no {name!r}{hint}") from None
 
 
@@ -142,11 +146,53 @@ def _call(target: str, function: Any, *args: Any, **keywords: Any) -> Callable[.
 
 def _callable(target: str, value: Any, *, quote: bool = True) -> Callable[..., Any]:
     what = repr(target) if quote else target
+    if isinstance(value, ModuleType):
+        name = next((name for name in _NAMES if hasattr(value, name)), _NAMES[-1])
+        raise AppError(f"{what} is a module, and no WSGI application; did you mean {value.__name__}:{name}?")
     if not callable(value):
         raise AppError(f"{what} is of type {type(value).__name__} and can't be called, so it is no WSGI application")
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
         raise AppError(f"{what} is async, as ASGI applications are, and greenserve serves WSGI applications")
     return value  # type: ignore[no-any-return]  # callable() narrows Any to Any
+
+
+def _application(target: str, value: Any) -> Callable[..., Any]:
+    app = _callable(target, value)
+    if not _may_take_a_request(value):
+        raise AppError(
+            f"{target!r} can't be called with environ and start_response, so it is no WSGI application. "
+            f"If it makes one, add --factory or write {target}()"
+        )
+    return app
+
+
+def _may_take_a_request(app: Any) -> bool:
+    """Whether it can be called as PEP 3333 says. True wherever that can't be told for sure.
+
+    Only a function that is written in Python says for sure which arguments it takes.
+    """
+    function: Any
+    kind: Any = type(app)
+    if issubclass(kind, type):
+        if app.__new__ is not object.__new__ or kind.__call__ is not type.__call__:
+            return True
+        function, count = inspect.getattr_static(app, "__init__"), 3
+        if function is object.__init__:
+            return False
+    elif kind is FunctionType:
+        function, count = app, 2
+    elif kind is MethodType:
+        function, count = app.__func__, 3
+    else:
+        function, count = inspect.getattr_static(kind, "__call__"), 3
+    if type(function) is not FunctionType or hasattr(function, "__signature__"):
+        return True
+    try:
+        # Its own, and not that of what it wraps: a decorator may well make a WSGI application of something else.
+        inspect.signature(function, follow_wrapped=False).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _failure(exc: BaseException) -> AppError:

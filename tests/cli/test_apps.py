@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
+import flask
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
 
 from greenserve.apps import AppError, load_app
 
@@ -43,6 +48,8 @@ class Asgi:
         pass
 
 asgi = Asgi()
+
+import os
 """
 
 
@@ -121,7 +128,10 @@ def test_a_factory_is_called(write: WRITE, target: str) -> None:
         ("shop_five:create_app()", True, "is a call already"),
         ("shop_five:create_app(hello)", False, "call with literals"),
         ("shop_five:create_app(**{})", False, "call with literals"),
-        ("shop_five:create_app", False, None),
+        ("shop_five:create_app", False, "If it makes one, add --factory or write shop_five:create_app()"),
+        ("shop_five:Asgi.__call__", False, "'shop_five:Asgi.__call__' is async"),
+        ("shop_five:Holder", False, "can't be called with environ and start_response, so it is no WSGI application."),
+        ("shop_five:os", False, "'shop_five:os' is a module, and no WSGI application; did you mean os:app?"),
         ("shop_five:1 + 1", False, "comes a name"),
         ("shop_five:hello[0]", False, "comes a name"),
         ("shop_five:import os", False, "comes a name"),
@@ -138,14 +148,118 @@ def test_a_factory_is_called(write: WRITE, target: str) -> None:
         ("", False, "names no module: write MODULE:APP with dots, such as shop.web:app,"),
     ],
 )
-def test_a_wrong_target_is_explained(write: WRITE, target: str, factory: bool, message: str | None) -> None:
+def test_a_wrong_target_is_explained(write: WRITE, target: str, factory: bool, message: str) -> None:
     write("shop_five", APPS)
-    if message is None:  # a factory without --factory is a callable like every other: nobody can tell
-        assert callable(load_app(target, factory))
-        return
     with pytest.raises(AppError) as caught:
         load_app(target, factory)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_a_module_where_an_application_is_meant_is_told(write: WRITE, is_imported: bool) -> None:
+    write("shop_parts.__init__", "from shop_parts import web" if is_imported else "")
+    write("shop_parts.web", "application = print")
+    write("shop_parts", "")
+    with pytest.raises(AppError) as caught:
+        load_app("shop_parts:web")
+    if is_imported:
+        assert str(caught.value).endswith(
+            "is a module, and no WSGI application; did you mean shop_parts.web:application?"
+        )
+    else:
+        assert str(caught.value).endswith("but there is a module of that name; did you mean shop_parts.web:app?")
+
+
+def make_app() -> object:
+    return object()
+
+
+def call(self: object, environ: object, start_response: object) -> list[bytes]:
+    return []
+
+
+def wrapped(function: Callable[..., object]) -> Callable[..., object]:
+    return functools.wraps(function)(lambda environ, start_response: function())
+
+
+class Strange(type):
+    def __call__(cls, *args: object) -> object:
+        return cls
+
+
+class Pretends:
+    """As proxies do."""
+
+    __class__ = property(lambda self: type(make_app))  # type: ignore[assignment]  # that is what they do
+    __code__ = make_app.__code__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        raise RuntimeError("not now")
+
+    def __call__(self, *args: object) -> object:
+        return args
+
+
+def with_signature() -> Callable[..., object]:
+    app = lambda *args: args  # noqa: E731 - its signature is about to be another one
+    app.__signature__ = inspect.Signature()  # type: ignore[attr-defined]
+    return app
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        make_app,
+        lambda request: request,
+        lambda environ: environ,
+        lambda environ, start_response, third: None,
+        lambda environ, *, start_response: None,
+        type("NoArguments", (), {}),
+        type("NoArguments", (), {"__init__": lambda self: None}),
+        type("Method", (), {"method": lambda self: None})().method,
+        type("Instance", (), {"__call__": lambda self, request: None})(),
+    ],
+)
+def test_what_can_not_take_a_request_is_no_application(write: WRITE, app: object) -> None:
+    write("shop_args", "")
+    importlib.import_module("shop_args").app = app  # type: ignore[attr-defined]  # a module may have any
+    for target in ("shop_args", "shop_args:app"):
+        with pytest.raises(AppError, match=r"add --factory or write shop_args:app\(\)$"):
+            load_app(target)
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        lambda *args: None,
+        lambda environ, start_response, third=None: None,
+        lambda environ, start_response, **more: None,
+        wrapped(make_app),
+        with_signature(),
+        functools.partial(call, None),
+        functools.partial(make_app),  # nobody can tell: a partial passes on what it likes
+        print,
+        dict,
+        type,
+        Mock(),
+        Pretends(),
+        Strange("Metaclass", (), {}),
+        type("New", (), {"__new__": lambda cls, *args: [b""], "__init__": lambda self: None}),
+        type("Answer", (), {"__init__": call}),
+        type("Instance", (), {"__call__": call})(),
+        type("Method", (), {"method": call})().method,
+        type("Static", (), {"__call__": staticmethod(lambda environ, start_response: None)})(),
+        type("Partial", (), {"__call__": functools.partial(call, None)})(),
+        type("Class", (), {"__call__": classmethod(call)})(),
+        flask.Flask("shop"),
+        WSGIHandler.__new__(WSGIHandler),
+    ],
+)
+def test_whatever_may_take_a_request_is_served(write: WRITE, app: object) -> None:
+    write("shop_args", "")
+    importlib.import_module("shop_args").app = app  # type: ignore[attr-defined]  # a module may have any
+    assert load_app("shop_args:app") is app
 
 
 def test_a_module_without_any_likely_name_asks_for_one(write: WRITE) -> None:
