@@ -85,6 +85,17 @@ def _variable(name: str) -> Callable[[Record], str]:
     return lambda record: _safe(str(record.environ.get(name, "")))
 
 
+def _any_case(name: str) -> Callable[[Record], str]:
+    """A variable of environ, by its name in capitals or not: gunicorn's documentation asks for lower case."""
+    names = dict.fromkeys((name, name.upper(), name.lower()))
+    return lambda record: _safe(str(next((record.environ[each] for each in names if each in record.environ), "")))
+
+
+def _query(record: Record) -> str:
+    # Where there is none this is empty, as gunicorn has it: "%(U)s?%(q)s" ends in the question mark.
+    return escape(str(record.environ.get("QUERY_STRING", "")))
+
+
 def _user(record: Record) -> str:
     scheme, _, credentials = record.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "basic":
@@ -125,7 +136,7 @@ _ATOMS: dict[str, Callable[[Record], Any]] = {
     "r": _request_line,
     "m": _variable("REQUEST_METHOD"),
     "U": _variable("RAW_PATH_INFO"),
-    "q": _variable("QUERY_STRING"),
+    "q": _query,
     "H": _variable("SERVER_PROTOCOL"),
     "s": _code,
     "B": lambda record: record.sent,
@@ -156,7 +167,7 @@ def _atom(name: str) -> Callable[[Record], Any]:
         return _ATOMS[name]
     field, kind = name[1:-2], name[-1]
     if kind == "e":
-        return _variable(field)
+        return _any_case(field)
     if kind == "i":
         variable = field.upper().replace("-", "_")
         return _variable(variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}")

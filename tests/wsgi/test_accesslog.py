@@ -72,6 +72,8 @@ FULL = get(
         ("%({absent}o)s", "-"),
         ("%({my.variable}e)s", r"in \\\"environ\\\""),
         ("%({REQUEST_METHOD}e)s", "GET"),
+        ("%({request_method}e)s", "GET"),
+        ("%({WSGI.url_scheme}e)s", "http"),
         ("%({absent}e)s", "-"),
         ("%(client_ip)s", "127.0.0.1"),
         ("%(date_time)s", r"\d\d/[A-Z][a-z]{2}/\d{4} \d\d:\d\d:\d\d"),
@@ -86,6 +88,10 @@ FULL = get(
 def test_every_atom_says_what_it_is_for(atom, pattern):
     line, _ = line_of(atom, FULL)
     assert re.fullmatch(pattern, line)
+
+
+def test_no_query_is_an_empty_one():
+    assert line_of("%(U)s?%(q)s", get("/page"))[0] == "/page?"
 
 
 def test_the_clients_port_is_an_atom():
@@ -148,30 +154,30 @@ BIG = "x" * 9000
     ("request_bytes", "expected"),
     [
         # Refused for what it asks: all of its head is known.
-        (get("/a?b", "User-Agent: me", "Content-Length: x", method="POST"), '"POST /a?b HTTP/1.1" 400 "me" /a b'),
-        (get("/a", "User-Agent: me", "Content-Length: 11", method="PUT"), '"PUT /a HTTP/1.1" 413 "me" /a -'),
-        (get("/", "User-Agent: me", "Expect: tea", "Content-Length: 1"), '"GET / HTTP/1.1" 417 "me" / -'),
-        (get("/", "User-Agent: me", "Transfer-Encoding: gzip"), '"GET / HTTP/1.1" 501 "me" / -'),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", '"CONNECT a:1 HTTP/1.1" 501 "-" - -'),
-        (b"GET / HTTP/1.1\r\n\r\n", '"GET / HTTP/1.1" 400 "-" / -'),
+        (get("/a?b", "User-Agent: me", "Content-Length: x", method="POST"), '"POST /a?b HTTP/1.1" 400 "me" /a [b]'),
+        (get("/a", "User-Agent: me", "Content-Length: 11", method="PUT"), '"PUT /a HTTP/1.1" 413 "me" /a []'),
+        (get("/", "User-Agent: me", "Expect: tea", "Content-Length: 1"), '"GET / HTTP/1.1" 417 "me" / []'),
+        (get("/", "User-Agent: me", "Transfer-Encoding: gzip"), '"GET / HTTP/1.1" 501 "me" / []'),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", '"CONNECT a:1 HTTP/1.1" 501 "-" - []'),
+        (b"GET / HTTP/1.1\r\n\r\n", '"GET / HTTP/1.1" 400 "-" / []'),
         # Refused for how it is written: the words of its first line.
-        (get("/a?b", "User-Agent : me"), '"GET /a?b HTTP/1.1" 400 "-" /a b'),
-        (get("/a", "X: " + BIG), '"GET /a HTTP/1.1" 431 "-" /a -'),
-        (get("/" + BIG), f'"GET /{BIG[:8190 - 5]} -" 414 "-" /{BIG[:8190 - 5]} -'),
-        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", '"GET / HTTP/2.0" 505 "-" / -'),
-        (b"\r\n\r\nGET  / HTTP/1.1\r\n\r\n", '"GET  / HTTP/1.1" 400 "-"  / -'),
-        (b"GET /a b HTTP/1.1\r\n\r\n", '"GET /a b HTTP/1.1" 400 "-" /a b -'),
-        (b"GET /\r\n\r\n", '"GET / -" 400 "-" / -'),
-        (b"hello\r\n\r\n", '"hello - -" 400 "-" - -'),
-        (b'GET /" HTTP/1.1\r\nX\r\n\r\n', '"GET /\\" HTTP/1.1" 400 "-" /\\" -'),
-        (b"GET /\x1b[1m\x00\x9b HTTP/1.1\r\n\r\n", r'"GET /\x1b[1m\x00\x9b HTTP/1.1" 400 "-" /\x1b[1m\x00\x9b -'),
-        (b"\x16\x03\x01\x02 x", r'"- \x16\x03\x01\x02 x -" 400 "-" \x16\x03\x01\x02 x -'),
-        (b"\r\n" * 9, '"- - -" 400 "-" - -'),
+        (get("/a?b", "User-Agent : me"), '"GET /a?b HTTP/1.1" 400 "-" /a [b]'),
+        (get("/a", "X: " + BIG), '"GET /a HTTP/1.1" 431 "-" /a []'),
+        (get("/" + BIG), f'"GET /{BIG[:8190 - 5]} -" 414 "-" /{BIG[:8190 - 5]} []'),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", '"GET / HTTP/2.0" 505 "-" / []'),
+        (b"\r\n\r\nGET  / HTTP/1.1\r\n\r\n", '"GET  / HTTP/1.1" 400 "-"  / []'),
+        (b"GET /a b HTTP/1.1\r\n\r\n", '"GET /a b HTTP/1.1" 400 "-" /a b []'),
+        (b"GET /\r\n\r\n", '"GET / -" 400 "-" / []'),
+        (b"hello\r\n\r\n", '"hello - -" 400 "-" - []'),
+        (b'GET /" HTTP/1.1\r\nX\r\n\r\n', '"GET /\\" HTTP/1.1" 400 "-" /\\" []'),
+        (b"GET /\x1b[1m\x00\x9b HTTP/1.1\r\n\r\n", r'"GET /\x1b[1m\x00\x9b HTTP/1.1" 400 "-" /\x1b[1m\x00\x9b []'),
+        (b"\x16\x03\x01\x02 x", r'"- \x16\x03\x01\x02 x -" 400 "-" \x16\x03\x01\x02 x []'),
+        (b"\r\n" * 9, '"- - -" 400 "-" - []'),
     ],
 )  # fmt: skip
 def test_a_request_that_is_refused_has_its_line_with_what_is_known_of_it(request_bytes, expected):
     lines = io.StringIO()
-    log_format = '%(h)s "%(r)s" %(s)s "%(a)s" %(U)s %(q)s'
+    log_format = '%(h)s "%(r)s" %(s)s "%(a)s" %(U)s [%(q)s]'
     with running(app, log=lines, log_format=log_format, limit_request_body=10) as run:
         run.ask(request_bytes)
         assert (run.server.refused, run.server.requests) == (1, 0)
