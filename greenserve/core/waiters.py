@@ -261,8 +261,13 @@ def sleep(seconds: float = 0) -> None:
     """Let others run, and go on no sooner than in ``seconds`` seconds. May switch.
 
     Raises:
+        TypeError: ``seconds`` is no number that can be added to a time.
         ValueError: ``seconds`` is NaN.
     """
+    try:
+        deadline = None if seconds == 0 or seconds < 0 else monotonic() + seconds
+    except TypeError as exc:
+        raise TypeError(f"sleep({seconds!r}): give a number of seconds, such as sleep(0.5)") from exc
     try:
         hub = thread_state.hub
     except AttributeError:
@@ -273,7 +278,7 @@ def sleep(seconds: float = 0) -> None:
     handle = _new(Handle)
     handle.fire = current.switch
     del current  # as in wait_in
-    if seconds == 0 or seconds < 0:
+    if deadline is None:
         hub.ready.append(handle)
         try:
             while handle.fire is not None:
@@ -282,7 +287,7 @@ def sleep(seconds: float = 0) -> None:
             handle.fire = None
             raise
         return
-    hub.timers.add(monotonic() + seconds, handle)
+    hub.timers.add(deadline, handle)
     try:
         while handle.fire is not None:
             hub.switch()

@@ -69,7 +69,7 @@ def listen(
     ``::ffff:192.0.2.1``. A Unix socket's file that nobody listens on any more is replaced.
 
     Raises:
-        TypeError: ``addr`` is neither, such as a port alone.
+        TypeError: ``addr`` is neither, such as a port alone, or the port is text.
         ValueError: ``addr`` is text such as ``"127.0.0.1:8000"``, which is no pair, and hardly meant as a path.
         OSError: As the system says; ``filename`` is the address.
     """
@@ -86,7 +86,7 @@ def listen(
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
             if reuse_port:
                 sock.setsockopt(SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind(addr if isinstance(addr, tuple) else os.fspath(addr))
+            _bind(sock, addr)
             sock.listen(backlog)
         except BaseException:
             sock.close()
@@ -100,7 +100,7 @@ def listen(
 def _family_of(addr: Address, caller: str) -> int:
     """Return the family that ``addr`` has by its shape. Raises ValueError or TypeError, in the name of ``caller``."""
     if isinstance(addr, tuple):
-        return AF_INET6 if isinstance(addr[0], str) and ":" in addr[0] else AF_INET
+        return AF_INET6 if addr and isinstance(addr[0], str) and ":" in addr[0] else AF_INET
     if isinstance(addr, str):
         host, colon, port = addr.rpartition(":")
         # A file would be made of that name, and no client ever come.
@@ -115,6 +115,18 @@ def _family_of(addr: Address, caller: str) -> int:
             f"or the path of a Unix socket"
         )
     return AF_UNIX
+
+
+def _bind(sock: GreenSocket, addr: Address) -> None:
+    try:
+        sock.bind(addr if isinstance(addr, tuple) else os.fspath(addr))
+    except TypeError as exc:
+        example = ("127.0.0.1", 8000)
+        if isinstance(addr, tuple) and len(addr) == 2 and str(addr[1]).isdigit():
+            example = (addr[0], int(addr[1]))
+        raise TypeError(
+            f"listen({addr!r}): give the host as text and the port as a number, such as listen({example!r})"
+        ) from exc
 
 
 def _describe(addr: Address) -> str:

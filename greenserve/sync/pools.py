@@ -25,13 +25,18 @@ class GreenPool:
     free place would be to wait for itself.
 
     Raises:
+        TypeError: ``size`` is no number.
         ValueError: ``size`` is negative.
     """
 
     __slots__ = ("__weakref__", "_idle", "_running", "_size", "_slots")
 
     def __init__(self, size: int = 1000) -> None:
-        if size < 0:
+        try:
+            is_negative = size < 0
+        except TypeError as exc:
+            raise TypeError(f"GreenPool({size!r}): give a number of green threads, such as GreenPool(1000)") from exc
+        if is_negative:
             raise ValueError(f"a pool has at least 0 places, not {size!r}")
         self._size = size
         self._slots = Slots(size)

@@ -4,10 +4,13 @@ import errno
 import itertools
 import linecache
 import os
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from types import FrameType
 from typing import Any
 
@@ -61,6 +64,20 @@ def test_sleep_for_no_time_lets_every_other_one_run_once(seconds: float) -> None
     for thread in threads:
         thread.wait()
     assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("seconds", [Fraction(1, 1000), Fraction(0), Decimal(0), Decimal(-1)])
+def test_sleep_takes_whatever_can_be_compared_and_added_to_a_time(seconds: Any) -> None:
+    began = time.monotonic()
+    sleep(seconds)
+    assert time.monotonic() - began >= seconds
+
+
+@pytest.mark.parametrize("seconds", ["x", "1", None, [1], 1j, Decimal("0.1")])
+def test_sleep_for_what_is_no_number_of_seconds_is_told_before_anything_switches(seconds: Any) -> None:
+    message = re.escape(f"sleep({seconds!r}): give a number of seconds, such as sleep(0.5)")
+    with assert_no_switch(), pytest.raises(TypeError, match=message):
+        sleep(seconds)
 
 
 def test_sleep_for_nan_is_refused() -> None:

@@ -65,6 +65,25 @@ def test_what_is_no_address_is_told_with_one(use: Callable[[Any], Any], addr: An
     )
 
 
+@pytest.mark.parametrize(
+    ("addr", "example"),
+    [
+        (("127.0.0.1", "8000"), "('127.0.0.1', 8000)"),
+        (("::1", "8001"), "('::1', 8001)"),
+        (("localhost", None), "('127.0.0.1', 8000)"),
+        ((8000, "127.0.0.1"), "('127.0.0.1', 8000)"),
+        (("127.0.0.1",), "('127.0.0.1', 8000)"),
+        ((), "('127.0.0.1', 8000)"),
+    ],
+)
+def test_a_pair_with_a_port_that_is_no_number_is_told_with_the_right_one(addr: Any, example: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        listen(addr)
+    assert str(caught.value) == (
+        f"listen({addr!r}): give the host as text and the port as a number, such as listen({example})"
+    )
+
+
 def test_a_handler_that_cannot_be_called_is_refused_before_anybody_connects() -> None:
     with listen(("127.0.0.1", 0)) as listener, pytest.raises(TypeError, match=r"serve\(..., 3\): give a function"):
         serve(listener, 3)  # type: ignore[arg-type]  # that is the question

@@ -219,6 +219,13 @@ def test_a_pool_can_be_resized(size: int, running: int) -> None:
     pool.waitall()
 
 
+@pytest.mark.parametrize("size", ["x", None, [3]])
+def test_a_pool_whose_size_is_no_number_is_refused(size: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        GreenPool(size)
+    assert str(caught.value) == f"GreenPool({size!r}): give a number of green threads, such as GreenPool(1000)"
+
+
 @pytest.mark.parametrize("size", [-1, -100])
 def test_a_pool_of_negative_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=str(size)):
