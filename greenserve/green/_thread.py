@@ -36,6 +36,7 @@ __all__ = [
     "Lock",
     "MockLock",
     "RLock",
+    "Sentinel",
     "ThreadHandle",
     "acting_as_main",
     "count",
@@ -101,6 +102,65 @@ class Lock(locks.Lock):
 
     def __repr__(self) -> str:
         return f"<{'locked' if self.locked() else 'unlocked'} _thread.lock object at {id(self):#x}>"
+
+
+class Sentinel(locks.Lock):
+    """The lock by which ``threading`` learns of a thread's end, up to Python 3.12.
+
+    It is handed to nobody: once let go it is free, also while others wait, and those try again. Whoever has let it go
+    asserts that it is free.
+    """
+
+    __slots__ = ("_interrupted",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interrupted: greenlet | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """As `Lock.acquire`. May switch."""
+        if timeout != -1:
+            _check_timeout(timeout)  # type: ignore[arg-type]  # None is an error, as everything that is no number
+        return super().acquire(blocking, timeout)
+
+    def release(self) -> None:
+        """Leave the lock free. From anywhere, and never blocks.
+
+        Raises:
+            RuntimeError: It is not locked.
+        """
+        if self._free:
+            raise RuntimeError("release unlocked lock")
+        self._free.append(None)  # atomic: list.append
+        self._queue.wake_all()
+
+    def locked(self) -> bool:
+        """Whether somebody has it. No, for the one whose wait an exception has just ended.
+
+        ``Thread.join`` asks then, and where it is locked takes the thread for one that has ended.
+        """
+        if self._interrupted is not None and self._interrupted is getcurrent():
+            self._interrupted = None
+            return False
+        return super().locked()
+
+    def _wait(self, timeout: float | None) -> bool:
+        deadline = None if timeout is None else _originals.monotonic() + timeout
+        while not self._take():
+            left = None if deadline is None else deadline - _originals.monotonic()
+            if left is not None and left <= 0:
+                return False
+            waiter = self._queue.enter()
+            if not self._free:
+                try:
+                    # Who is woken was given nothing: there is nothing to pass on.
+                    self._queue.finish(waiter, left, int)
+                except BaseException:
+                    self._interrupted = getcurrent()
+                    raise
+            else:
+                self._queue.leave(waiter)
+        return True
 
 
 class RLock(locks.RLock):
@@ -234,7 +294,7 @@ class _Thread(greenlet):
         super().__init__(partial(_run, function), hub.greenlet)
         self.handle = handle
         self.daemon = daemon
-        self.sentinel: Lock | None = None
+        self.sentinel: Sentinel | None = None
 
 
 # Those that are alive, as native threads are, whether anybody knows them or not.
@@ -311,9 +371,9 @@ def count() -> int:
 # Up to Python 3.12 --------------------------------------------------------------------------------------------------
 
 
-def set_sentinel() -> Lock:
+def set_sentinel() -> Sentinel:
     """Return a lock that is released when the current thread ends."""
-    lock = Lock()
+    lock = Sentinel()
     current = getcurrent()
     if isinstance(current, _Thread):
         current.sentinel = lock

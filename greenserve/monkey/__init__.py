@@ -172,12 +172,16 @@ def _patch(groups: Iterable[str]) -> None:
     if not _written.groups:
         sys.meta_path.insert(0, AdaptingFinder({row.module: _write_loaded for row in ROWS}))
     _written.groups.update(fresh)
-    replaced = {}
+    replaced: dict[int, tuple[Any, str, Any]] = {}
     for row in ROWS:
         if row.group not in fresh or (row.module not in sys.modules and "." in row.module):
             continue  # _write_loaded() will, when it is
         value = _write(row)
-        if value is not MISSING and _is_telling(row, value):
+        if value is MISSING or value is row.green or not _is_telling(row, value):
+            continue
+        if id(value) not in replaced or not row.name.startswith(
+            "_"
+        ):  # one object, many names: who reads knows a public one
             replaced[id(value)] = (value, f"{row.module}.{row.name}", row.green)
     _put_right(replaced)
     late = find_late({ident: (value, name) for ident, (value, name, green) in replaced.items()})
@@ -264,7 +268,7 @@ def _adopt_main_thread() -> None:
     if hasattr(main, "_handle"):  # since Python 3.13
         main._handle = green_thread.make_thread_handle(main.ident)
     elif main._tstate_lock is not None:
-        native, main._tstate_lock = main._tstate_lock, green_thread.Lock()
+        native, main._tstate_lock = main._tstate_lock, green_thread.Sentinel()
         main._tstate_lock.acquire()
         # The locks of those whose end the interpreter waits for.
         locks = threading._shutdown_locks  # type: ignore[attr-defined]  # for want of a public name

@@ -61,6 +61,11 @@ class Copies:
         if spec is None or spec.loader is None:
             raise ImportError(f"no code for the module {name!r}", name=name)
         vars(copy).update(vars(importlib.util.module_from_spec(spec)))
+        # A package has its modules as attributes from when each was first imported, which happens once.
+        for each, module in list(sys.modules.items()):
+            package, _, last = each.rpartition(".")
+            if package == name:
+                setattr(copy, last, module)
         beneath = {each: self.get(each) for each in _FOUNDATIONS}
         with _standing_in({**beneath, name: copy}):
             spec.loader.exec_module(copy)

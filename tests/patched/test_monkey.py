@@ -114,7 +114,8 @@ def test_a_patch_that_is_too_late_names_modules_classes_and_attributes() -> None
         import sys, types, warnings
         mine = types.ModuleType("mine")
         sys.modules["mine"] = mine
-        exec("import time, threading\\nfrom time import sleep\\nlock = threading.RLock()\\n"
+        exec("import time, threading\\nfrom time import sleep\\nfrom threading import Lock\\n"
+             "from queue import Empty\\nlock = threading.RLock()\\n"
              "class Pool:\\n    guard = threading.Lock()\\n    ready = threading.Event()\\n", vars(mine))
         from greenserve import monkey
         with warnings.catch_warnings(record=True) as caught:
@@ -128,12 +129,14 @@ def test_a_patch_that_is_too_late_names_modules_classes_and_attributes() -> None
     assert said.startswith("PatchWarning <string> ")
     for line in [
         "mine.sleep is time.sleep as it was before",
+        "mine.Lock is threading.Lock as it was before",
         "mine.lock is a lock that stops the whole OS thread",
         "mine.Pool.guard is a lock that stops the whole OS thread",
         "mine.Pool.ready has a lock that stops the whole OS thread",
         "python -m greenserve.monkey SCRIPT",
     ]:
         assert line in said
+    assert "Empty" not in said  # which the patch leaves as it is
 
 
 def test_the_standard_librarys_early_locks_and_names_are_put_right() -> None:
@@ -260,6 +263,18 @@ def test_original_modules_are_native_and_work() -> None:
     )
 
 
+def test_the_original_of_a_package_has_its_modules() -> None:
+    assert (
+        run_script(
+            """
+        asyncio = monkey.original("asyncio")
+        print(asyncio.run(asyncio.sleep(0, "done")), asyncio.base_events.__name__)
+        """
+        )
+        == "done asyncio.base_events\n"
+    )
+
+
 def test_one_module_alone_can_be_patched() -> None:
     assert (
         run_script(
@@ -304,6 +319,51 @@ def test_a_module_runs_patched(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=30, check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.stdout == "['a'] __main__ greenserve.green.time\n"
+
+
+def test_a_script_is_the_main_module_as_without_the_patch_and_stays_it_until_its_threads_have_ended(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "program.py").write_text(
+        "import atexit, pickle, sys, threading, time\n"
+        "class Job: pass\n"
+        "def tell(): print(type(pickle.loads(pickle.dumps(Job()))).__name__, flush=True)\n"
+        "def work():\n"
+        "    threading.main_thread().join()\n"
+        "    tell()\n"
+        "atexit.register(tell)\n"
+        "threading.Thread(target=work).start()\n"
+        "print(sys.argv, __file__, __spec__, __package__, __builtins__, flush=True)\n"
+        "sys.exit(3)\n"
+    )
+    plain, patched = (
+        subprocess.run(
+            [sys.executable, *options, "program.py", "a"],
+            capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+        )
+        for options in ([], ["-m", "greenserve.monkey"])
+    )  # fmt: skip
+    assert patched.stdout.splitlines()[1:] == ["Job", "Job"]
+    assert (patched.returncode, patched.stdout, patched.stderr) == (3, plain.stdout, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere.py"], 2, "can't open file"),
+        (["-m", "nowhere"], 1, "No module named nowhere"),
+        (["-m", "json.nowhere"], 1, "No module named json.nowhere"),
+        (["-m", "xml"], 1, "No module named xml, or none that can be run"),
+    ],
+)
+def test_a_program_that_is_not_there_is_told_of_in_a_line(arguments: list[str], code: int, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve.monkey", *arguments],
+        capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_without_a_script_the_command_tells_its_usage() -> None:

@@ -35,6 +35,60 @@ def test_a_thread_is_itself_and_nobody_else() -> None:
     )
 
 
+def test_many_may_join_one_thread_and_the_main_one_too() -> None:
+    """Whoever has been let in lets the next one in, and takes the thread for ended, which must be true by then."""
+    assert (
+        run_script(
+            """
+        import threading, time
+        native = monkey.original("threading")
+        ended = []
+
+        def join(thread):
+            thread.join()
+            ended.append(thread.is_alive())
+
+        slow = threading.Thread(target=time.sleep, args=(0.1,))
+        slow.start()
+        joining = [threading.Thread(target=join, args=(slow,)) for _ in range(5)]
+        outside = [native.Thread(target=join, args=(slow,)) for _ in range(3)]
+        for thread in joining + outside:
+            thread.start()
+        slow.join()
+        for thread in joining:
+            thread.join()
+        while any(thread.is_alive() for thread in outside):
+            time.sleep(0.001)
+        print(ended == [False] * 8)
+        for _ in range(3):
+            threading.Thread(target=threading.main_thread().join).start()
+        """
+        )
+        == "True\n"
+    )
+
+
+def test_a_join_that_is_interrupted_leaves_its_thread_alive() -> None:
+    assert (
+        run_script(
+            """
+        import threading, time
+        import greenserve
+        go_on = threading.Event()
+        thread = threading.Thread(target=go_on.wait)
+        thread.start()
+        with greenserve.Timeout(0.01, False):
+            thread.join()
+        print(thread.is_alive())
+        go_on.set()
+        thread.join()
+        print(thread.is_alive())
+        """
+        )
+        == "True\nFalse\n"
+    )
+
+
 def test_a_green_threads_stand_in_goes_with_it() -> None:
     assert (
         run_script(
