@@ -63,9 +63,13 @@ def number_in(query: str) -> int | None:
 
 
 def new_folder() -> str:
-    """Return a path where nothing is yet, and that nobody else knows. Who needs the folder makes it."""
+    """Return a path where nothing is yet, and that nobody else knows. Who needs the folder makes it, if it can."""
     name = f"greenserve-{secrets.token_hex(6)}"
-    path = os.path.join(tempfile.gettempdir(), name)
+    try:
+        path = os.path.join(tempfile.gettempdir(), name)
+    except FileNotFoundError:
+        # No folder can be written to, as in a container that is read-only: that harms those alone who need this one.
+        path = os.path.join("/tmp", name)
     return path if len(os.fsencode(path)) <= _MAX_FOLDER else os.path.join("/tmp", name)
 
 

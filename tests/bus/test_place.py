@@ -74,3 +74,23 @@ def test_the_folder_is_new_and_short_enough_for_sockets(monkeypatch: pytest.Monk
     assert len(folders) == 10
     assert all(folder.startswith("/tmp/greenserve-") and len(folder) <= 80 for folder in folders)
     assert not any(map(os.path.exists, folders))
+
+
+# Every file that is written is too long then, wherever it is.
+NO_FILES = """
+import resource, tempfile
+from greenserve._bus.place import new_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    tempfile.gettempdir()
+except FileNotFoundError:
+    print(new_folder())
+"""
+
+
+def test_where_no_file_can_be_written_the_folder_has_a_path_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_FILES], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("/tmp/greenserve-")
