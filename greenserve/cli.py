@@ -6,7 +6,6 @@ Only this module writes to the terminal, sets up logging and changes the limits 
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import os
 import resource
@@ -20,6 +19,7 @@ from typing import Any, NoReturn, TextIO
 
 from greenserve import demo, extras, monkey
 from greenserve._kinds import Flag, OrOff, Several
+from greenserve._suggest import suggestion
 from greenserve._version import __version__
 from greenserve._words import counted
 from greenserve.admin import Watch, check_admin
@@ -315,8 +315,7 @@ def _explain_unknown(arguments: list[str]) -> str:
     ]
     if flag in _PARTS_OF_BIND:
         return f"there is no option {flag}; did you mean --bind HOST:PORT?"
-    close = difflib.get_close_matches(flag, options, n=1, cutoff=0.8)
-    return f"there is no option {flag}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"there is no option {flag}{suggestion(flag, options, cutoff=0.8)}"
 
 
 def _flags(setting: Setting, name: str) -> list[str]:

@@ -6,10 +6,10 @@ the environment. `load` takes them with the strongest first.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from greenserve._suggest import suggestion
 from greenserve.errors import SettingError
 from greenserve.settings import ALIASES, SETTINGS
 
@@ -87,7 +87,7 @@ def load(*sources: Source) -> Config:
             name = ALIASES.get(given, given)
             where = source.where(given)
             if name not in SETTINGS:
-                raise SettingError(f"there is no setting {given!r} ({where}){_suggest(given, [*SETTINGS, *ALIASES])}")
+                raise SettingError(f"there is no setting {given!r} ({where}){suggestion(given, [*SETTINGS, *ALIASES])}")
             if name in here:
                 raise SettingError(f"{name} is set twice: {here[name]} and {where}")
             here[name] = where
@@ -129,12 +129,7 @@ def misspelt_variables(environ: Mapping[str, str]) -> list[str]:
     """
     known = [setting.environment_name for setting in SETTINGS.values()]
     return [
-        f"{name} in the environment is not a setting{suggestion}"
+        f"{name} in the environment is not a setting{meant}"
         for name in sorted(environ)
-        if name.startswith(_PREFIX) and name not in known and (suggestion := _suggest(name, known, cutoff=0.9))
+        if name.startswith(_PREFIX) and name not in known and (meant := suggestion(name, known, cutoff=0.9))
     ]
-
-
-def _suggest(name: str, known: list[str], cutoff: float = 0.6) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
-    return f"; did you mean {close[0]}?" if close else ""

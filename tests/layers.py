@@ -28,6 +28,7 @@ EVERYWHERE = frozenset(
         "extras",
         "_log",
         "_words",
+        "_suggest",
         "_typing",
         "_version",
     }
@@ -92,6 +93,7 @@ FOUNDATIONS: dict[str, frozenset[str]] = {
     "_originals": frozenset({"_typing"}),
     "_log": frozenset({"_typing"}),
     "_words": frozenset(),
+    "_suggest": frozenset(),
     "_version": frozenset(),
     "_kinds": frozenset({"_typing"}),
     "_setting": frozenset({"errors", "_kinds", "_typing"}),

@@ -66,14 +66,27 @@ def check_listening(listener: GreenSocket) -> None:
         raise OSError(errno.EINVAL, f"can't serve on {listener!r}: it does not listen. Call its listen() first")
 
 
-def settings_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The value of each setting of a server, by its name. Raises TypeError, and SettingError for a wrong value."""
+def settings_of(given: dict[str, Any], others: Iterable[str] = ()) -> dict[str, Any]:
+    """The value of each setting of a server, by its name.
+
+    Args:
+        given: What was given as keywords. Those that are settings are taken out.
+        others: The server's keywords that are no settings.
+
+    Raises:
+        TypeError: Some of ``given`` are neither.
+        SettingError: A value is wrong.
+    """
     values = {}
     for name, setting in SETTINGS.items():
         if setting.keyword_of == "server":
             values[name] = setting.parse(given.pop(name)) if name in given else setting.default
     if given:
-        raise TypeError(f"Server() takes no keyword {', '.join(sorted(given))}; it takes {', '.join(sorted(values))}")
+        known = sorted([*values, *others])
+        meant = extras.load(None, "greenserve._suggest").suggestion(min(given), known)
+        raise TypeError(
+            f"Server() takes no keyword {', '.join(sorted(given))}{meant or '; it takes ' + ', '.join(known)}"
+        )
     return values
 
 

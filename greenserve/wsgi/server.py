@@ -125,7 +125,7 @@ class Server:
         )
         self.app = app
         self.protocol = protocol
-        values = settings_of(settings)
+        values = settings_of(settings, Server.__init__.__kwdefaults__ or ())
         self.max_size: int = min(values["max_size"], most_connections())
         self.head_timeout: float = values["head_timeout"]
         self.body_timeout: float = values["body_timeout"]

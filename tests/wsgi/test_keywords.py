@@ -287,6 +287,28 @@ def test_a_wrong_value_is_told_at_once_by_the_keyword_that_has_it(keywords, erro
         wsgi.server(sock, hello, **keywords)
 
 
+@pytest.mark.parametrize("serve", [Server, wsgi.server])
+@pytest.mark.parametrize(
+    ("keyword", "hint"),
+    [
+        ("keepalve", "did you mean keep_alive?"),
+        ("log_fromat", "did you mean log_format?"),
+        ("max_sise", "did you mean max_size?"),
+        ("zzz", "it takes allow_connect, body_timeout, "),
+    ],
+)
+def test_a_keyword_that_there_is_not_is_told_with_the_one_that_was_meant(serve, keyword, hint):
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(TypeError) as caught:
+        serve(sock, hello, **{keyword: 5})
+    assert str(caught.value).startswith(f"Server() takes no keyword {keyword}; {hint}")
+
+
+def test_keepalive_is_a_keyword_of_the_function_and_the_class_says_what_its_own_is():
+    message = r"^Server\(\) takes no keyword keepalive; did you mean keep_alive\?$"
+    with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(TypeError, match=message):
+        Server(sock, hello, keepalive="x")
+
+
 def test_socket_timeout_is_for_a_client_that_keeps_the_server_waiting_anywhere():
     def app(environ, start_response):
         environ["wsgi.input"].read()
