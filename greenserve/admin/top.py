@@ -190,6 +190,12 @@ def _workers(workers: Sequence[dict[str, Any]], width: int) -> RenderableType:
     return table
 
 
+def _place(stack: Sequence[str]) -> str:
+    """The one line of a stack that says most: where the innermost code waits that is not the server's own."""
+    theirs = (line for line in stack if not line.startswith("greenserve."))
+    return next(theirs, stack[0] if stack else "")
+
+
 def _running(requests: Sequence[dict[str, Any]]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
     table.add_column("in flight", justify="right")
@@ -199,7 +205,7 @@ def _running(requests: Sequence[dict[str, Any]]) -> RenderableType:
     for request in requests[:8]:
         # Text, and not markup: a target may hold brackets, and nothing in it may reach the terminal as a control.
         target = Text(printable(f"{request['method']} {request['target']}"))
-        where = Text(printable(request["stack"][0] if request["stack"] else ""), style="dim")
+        where = Text(printable(_place(request["stack"])), style="dim")
         table.add_row(seconds(request["seconds"]), target, where, str(request["pid"]))
     return table
 

@@ -98,6 +98,23 @@ def test_everything_is_shown(text: str) -> None:
     assert text in shown(STATE)
 
 
+@pytest.mark.parametrize(
+    ("stack", "line"),
+    [
+        (["greenserve.green.time:36 in sleep", "shop.views:42 in index", "shop:1 in app"], "shop.views:42 in index"),
+        (["greenserve.wsgi.protocol:9 in f", "greenserve.core.hub:1 in g"], "greenserve.wsgi.protocol:9 in f"),
+    ],
+)
+def test_of_a_stack_that_line_is_shown_that_is_not_the_servers_own(stack: list[str], line: str) -> None:
+    text = shown(STATE | {"running": [STATE["running"][0] | {"stack": stack}]})
+    assert line in text
+    assert sum(each in text for each in stack) == 1
+
+
+def test_a_request_without_a_stack_is_shown() -> None:
+    assert "GET /a[red]" in shown(STATE | {"running": [STATE["running"][0] | {"stack": []}]})
+
+
 def test_a_target_is_neither_markup_nor_an_order_to_the_terminal() -> None:
     assert "GET /a[red]?[2J" in shown(STATE)
     assert "\x1b" not in shown(STATE)
