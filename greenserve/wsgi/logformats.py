@@ -21,14 +21,14 @@ __all__ = ["format_for_terminal", "format_json"]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
 # Attribute: the variable of environ that it is.
 _VARIABLES = (
     ("http.request.method", "REQUEST_METHOD"),
     ("url.scheme", "wsgi.url_scheme"),
     ("url.path", "RAW_PATH_INFO"),
     ("url.query", "QUERY_STRING"),
-    ("server.address", "HTTP_HOST"),
-    ("client.port", "REMOTE_PORT"),
     ("user_agent.original", "HTTP_USER_AGENT"),
     ("http.request.header.referer", "HTTP_REFERER"),
     ("http.request.id", REQUEST_ID),
@@ -45,10 +45,20 @@ def format_json(record: Record) -> str:
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "client.address": record.client,
     }
-    for name, variable in _VARIABLES:
+    port = str(environ.get("REMOTE_PORT", ""))
+    if _PORT.fullmatch(port):
+        line["client.port"] = int(port)
+    # A server's name and its port are two attributes. What is no host, of a request that was refused, is shown whole.
+    host = str(environ.get("HTTP_HOST", ""))
+    name, _, port = host.rpartition(":")
+    if name and _PORT.fullmatch(port):
+        host, line["server.port"] = name, int(port)
+    if host:
+        line["server.address"] = host
+    for attribute, variable in _VARIABLES:
         value = environ.get(variable)
         if value:
-            line[name] = value
+            line[attribute] = value
     protocol = environ.get("SERVER_PROTOCOL")
     if protocol and isinstance(protocol, str):
         line["network.protocol.version"] = protocol.removeprefix("HTTP/")

@@ -60,7 +60,7 @@ def test_a_json_line_has_opentelemetrys_names():
     assert 0 <= entry.pop("http.server.request.duration") < 10
     assert entry == {
         "client.address": "127.0.0.1",
-        "client.port": str(port),
+        "client.port": port,
         "http.request.header.referer": "there",
         "http.request.id": "id-1",
         "http.request.method": "GET",
@@ -75,6 +75,23 @@ def test_a_json_line_has_opentelemetrys_names():
         "url.scheme": "http",
         "user_agent.original": "me",
     }
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "port"),
+    [
+        ("shop.example", "shop.example", None),
+        ("shop.example:8080", "shop.example", 8080),
+        ("[::1]", "[::1]", None),
+        ("[::1]:80", "[::1]", 80),
+        ("a:b", "a:b", None),
+        (":80", ":80", None),
+        ("", None, None),
+    ],
+)
+def test_a_hosts_name_and_port_are_apart_in_json(host, address, port):
+    entry = json.loads(format_json(Record("::1", {"HTTP_HOST": host, "REMOTE_PORT": "x"}, "", b"", 0, 0.0)))
+    assert (entry.get("server.address"), entry.get("server.port"), entry.get("client.port")) == (address, port, None)
 
 
 @pytest.mark.parametrize(
