@@ -97,6 +97,12 @@ class Listeners:
             for address in activated or config.bind:
                 key = ACTIVATED if activated else str(address)
                 place = _Place(key, address, not (self._has_one_for_each and isinstance(address, TcpAddress)))
+                if place.is_shared and config.sticky == "address":
+                    # The kernel chooses among sockets of its own making: clients would go to any worker, unnoticed.
+                    raise BindError(
+                        f"can't stick clients at {address} by their addresses: that takes sockets for each worker, at "
+                        "HOST:PORT; use --sticky cookie"
+                    )
                 self._places.append(place)
                 for fd in handed_on.pop(key, ()):
                     place.listeners.append(self._adopt(place, fd))

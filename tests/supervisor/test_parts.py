@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve._kinds import TcpAddress
+from greenserve._kinds import InheritedFd, TcpAddress
 from greenserve.binds import BindError
 from greenserve.config import Config, Source, load
 from greenserve.errors import SettingError
@@ -47,6 +47,18 @@ def test_a_busy_port_that_nobody_has_chosen_is_told_with_how_to_choose_one(is_ch
         with pytest.raises(BindError) as caught:
             Listeners(Config(values, {"bind": "on the command line"} if is_chosen else {}), 1)
     assert str(caught.value) == f"can't listen on 127.0.0.1:{port}: it is in use" + hint.format(port + 1)
+
+
+def test_clients_are_stuck_by_their_addresses_only_at_a_host_and_port(tmp_path: Path) -> None:
+    bind = ["127.0.0.1:0", f"unix:{tmp_path / 'a.sock'}"]
+    with pytest.raises(BindError, match=r"can't stick clients at unix:.*a\.sock by their addresses: .* HOST:PORT"):
+        Listeners(settings(bind=bind, sticky="address"), 2)
+    assert not (tmp_path / "a.sock").exists()
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        fd = os.dup(inherited.fileno())
+        with pytest.raises(BindError, match=f"can't stick clients at fd://{fd} "):
+            Listeners(settings(sticky="address"), 2, [InheritedFd(fd)])
+        os.close(fd)
 
 
 # Pulse
