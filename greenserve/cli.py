@@ -130,6 +130,7 @@ def _run(argv: Sequence[str]) -> int:
         build=partial(_build, logs),
         reread=partial(_reread, options, surroundings.start, file.path if file else None),
         announce=_announce,
+        config_file=file.absolute if file else None,
         on_master=[watch.in_master],
         on_worker=[watch.in_worker, lambda worker: _prepare_process(site.config)],
         on_server=[watch.alone, lambda server: _prepare_process(site.config)],

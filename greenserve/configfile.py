@@ -60,17 +60,19 @@ class ConfigFile:
 
     Attributes:
         path: The file, as it was named.
+        absolute: The same, from whichever directory.
         source: The settings in it.
         functions: The functions that a Python file defines, by their names.
         warnings: A line for each name that looks as if it were meant to be a setting, and is none.
     """
 
-    __slots__ = ("functions", "path", "source", "warnings")
+    __slots__ = ("absolute", "functions", "path", "source", "warnings")
 
     def __init__(
-        self, path: str, source: Source, functions: dict[str, Callable[..., Any]], warnings: list[str]
+        self, path: str, absolute: str, source: Source, functions: dict[str, Callable[..., Any]], warnings: list[str]
     ) -> None:
         self.path = path
+        self.absolute = absolute
         self.source = source
         self.functions = functions
         self.warnings = warnings
@@ -92,13 +94,13 @@ def read_config_file(path: str, directory: str = "") -> ConfigFile:
     except OSError as exc:
         raise ConfigFileError(f"can't read the configuration file {path}: {exc.strerror}") from exc
     if path.endswith(".toml"):
-        return _read_toml(path, content)
+        return _read_toml(path, absolute, content)
     if path.endswith(".py"):
         return _run_python(path, absolute, content)
     raise ConfigFileError(f"the configuration file {path} has to end in .py or .toml")
 
 
-def _read_toml(path: str, content: bytes) -> ConfigFile:
+def _read_toml(path: str, absolute: str, content: bytes) -> ConfigFile:
     toml = extras.load("toml", "greenserve._toml")
     try:
         text = content.decode()
@@ -111,7 +113,7 @@ def _read_toml(path: str, content: bytes) -> ConfigFile:
         match = re.match(r"""\s*["']?([A-Za-z][\w-]*)["']?\s*=""", line)
         if match:
             lines.setdefault(match[1].replace("-", "_"), number)
-    return ConfigFile(path, _FileSource(path, values, lines), {}, [])
+    return ConfigFile(path, absolute, _FileSource(path, values, lines), {}, [])
 
 
 def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
@@ -137,7 +139,7 @@ def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
         if name not in values and not name.startswith("_") and not callable(value) and not isinstance(value, ModuleType)
         if (remark := _remark(name, known))
     ]
-    return ConfigFile(path, _FileSource(path, values, _assignments(content)), functions, warnings)
+    return ConfigFile(path, absolute, _FileSource(path, values, _assignments(content)), functions, warnings)
 
 
 def _remark(name: str, known: list[str]) -> str | None:

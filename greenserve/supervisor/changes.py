@@ -89,9 +89,9 @@ def _walk(root: str) -> Iterator[str]:
 Engine = Callable[[Watched, Snapshot, Callable[[str], object]], None]
 
 
-def watched_files(config: Config) -> Watched:
-    """Return the files whose change counts by these settings."""
-    extra = [*(config.reload_extra_files or ()), *([config.config] if config.config else [])]
+def watched_files(config: Config, config_file: str | None) -> Watched:
+    """Return the files whose change counts by these settings, and the file that they come from."""
+    extra = [*(config.reload_extra_files or ()), *([config_file] if config_file else [])]
     return Watched([os.getcwd(), *(config.pythonpath or ())], extra)
 
 

@@ -151,7 +151,7 @@ class WorkerProcess:
         set_title(config, f"worker {self.number + 1}")
         if config.patch:
             monkey.patch_all()
-        watched = watched_files(config)
+        watched = watched_files(config, site.config_file)
         before = watched.snapshot() if config.reload and self.number == 0 else None
         app = master.app if master.app is not None else self._load()
         self.app = site.hooks.wrap(app, self)

@@ -33,6 +33,7 @@ class Site:
         build: Returns a server for listening sockets and an application; ``multiprocess`` is for its environ.
         reread: Returns settings and hooks as the sources have them now.
         announce: Tells a person that it is served, where, and by how many workers; None for this process alone.
+        config_file: The configuration file, from whichever directory, or None.
         on_master: Called with each master before its first worker is forked.
         on_worker: Called with each worker process that has its server, before that serves.
         on_server: Called with the server of a process that serves alone, before it does.
@@ -42,6 +43,7 @@ class Site:
         "announce",
         "build",
         "config",
+        "config_file",
         "hooks",
         "load",
         "logs",
@@ -61,6 +63,7 @@ class Site:
         build: Callable[[Config, Sequence[GreenSocket], WSGIApp, bool], Server],
         reread: Callable[[], tuple[Config, Hooks]],
         announce: Callable[[Config, str, int | None], None],
+        config_file: str | None = None,
         on_master: Sequence[Callable[[Any], object]] = (),
         on_worker: Sequence[Callable[[Any], object]] = (),
         on_server: Sequence[Callable[[Server], object]] = (),
@@ -72,6 +75,7 @@ class Site:
         self.build = build
         self.reread = reread
         self.announce = announce
+        self.config_file = config_file
         self.on_master = on_master
         self.on_worker = on_worker
         self.on_server = on_server

@@ -161,6 +161,20 @@ def test_under_reload_a_saved_file_is_served_a_broken_one_shown_and_the_next_sav
         assert answer.endswith("third /x")
 
 
+@pytest.mark.parametrize(("name", "args"), [("own.toml", ("--config", "own.toml")), ("greenserve.conf.py", ())])
+def test_under_reload_a_change_of_the_configuration_counts_wherever_it_goes(
+    tmp_path: Path, name: str, args: tuple[str, ...]
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "web.py").write_text(APP)
+    (tmp_path / name).write_text("chdir = 'site'\n")
+    with running(tmp_path, "web:app", "--reload", "--reload-engine", "poll", *args) as master:
+        before = len(master.err)
+        (tmp_path / name).write_text("chdir = 'site'\nworkers = 2\n")
+        master.err.wait_for(rf"{name} has changed", after=before)
+        master.err.wait_for("the reload is done: 2 new workers serve", after=before)
+
+
 def test_under_reload_an_application_that_is_broken_from_the_start_is_shown(tmp_path: Path) -> None:
     with running(tmp_path, "shop:app", "--reload", "--reload-engine", "poll", app="1 / 0\n") as master:
         assert "ZeroDivisionError" in ask_any(master)
