@@ -36,11 +36,6 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def is_between(self) -> bool:
-        """Whether the stream may end here: no message has begun."""
-        return not self._buffer
-
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take ``data``, and yield the messages that are whole now. Exhaust it before the next call.
 

@@ -21,7 +21,7 @@ def test_messages_come_out_as_they_went_in_whatever_the_pieces(messages: list[by
     for start, end in zip([0, *cuts], [*cuts, len(stream)]):
         found += reader.feed(stream[start:end])
     assert found == messages
-    assert reader.is_between
+    assert list(reader.feed(encode_frame(b"next"))) == [b"next"], "nothing was left"
 
 
 @given(MESSAGES, st.binary(min_size=1, max_size=40), st.data())
@@ -30,7 +30,7 @@ def test_a_stream_that_is_cut_off_gives_what_was_whole(messages: list[bytes], la
     cut = data.draw(st.integers(1, len(frame) - 1))
     reader = FrameReader()
     assert list(reader.feed(b"".join(map(encode_frame, messages)) + frame[:cut])) == messages
-    assert not reader.is_between
+    assert list(reader.feed(frame[cut:])) == [last], "and the rest, when it comes after all"
 
 
 @given(st.binary(max_size=200))
