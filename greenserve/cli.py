@@ -135,7 +135,11 @@ def _run(argv: Sequence[str]) -> int:
         on_worker=[watch.in_worker, lambda worker: _prepare_process(site.config)],
         on_server=[watch.alone, lambda server: _prepare_process(site.config)],
     )
-    return serve_alone(site) if is_alone else Master(site, start).run()
+    try:
+        return serve_alone(site) if is_alone else Master(site, start).run()
+    finally:
+        # `logging` flushes at the end, too, but no handler that was there before an application has set logging up.
+        logs.flush()
 
 
 def _prepare_process(config: Config) -> None:

@@ -114,8 +114,12 @@ class BackgroundHandler(logging.Handler):
         self.file.flush()
 
     def close(self) -> None:
+        """Leave the file open: a handler that is closed may well be one that is used on.
+
+        ``dictConfig`` and ``fileConfig`` close all handlers that there are, those too that stay at loggers that they
+        are not told of. Many applications call one of them while they load.
+        """
         super().close()
-        self.file.close()
 
     def _tell_of_trouble(self, sentence: str) -> None:
         # In the writer's thread, and past the loggers, whose locks somebody may hold who waits.
@@ -180,6 +184,10 @@ def configure_logs(
     if log_config is not None:
         _apply(log_config)
         # What it says nothing of stays as it is.
+        if errors not in _ERRORS.handlers:
+            errors.file.close()
+            if not _ERRORS.handlers:  # it has given the logger a level, say: then its lines go where all lines go
+                _ERRORS.propagate = True
         handlers = [handler for log in (_ERRORS, _ACCESS, logging.root) for handler in log.handlers]
         files = [handler.file for handler in handlers if isinstance(handler, BackgroundHandler)]
         if _ACCESS.level == logging.NOTSET:
@@ -252,5 +260,7 @@ def _replace_handlers(logger: logging.Logger, handler: logging.Handler) -> None:
     for old in logger.handlers[:]:
         logger.removeHandler(old)
         old.close()
+        if isinstance(old, BackgroundHandler):
+            old.file.close()
     logger.addHandler(handler)
     logger.propagate = False

@@ -134,6 +134,7 @@ class LogWriter:
     def close(self, timeout: float) -> bool:
         """As `flush`, and drop all that comes later. The file is closed, unless the thread is stuck with it."""
         self._closing = True
+        _writers.discard(self)  # a forked child, too, has no file to write to
         is_done = self.flush(timeout)
         if is_done and self._fd >= 0:
             fd, self._fd = self._fd, -1

@@ -120,6 +120,17 @@ def test_it_serves_where_its_first_line_can_be_written_nowhere(folder: Path, red
             killer.cancel()
 
 
+def test_an_application_that_sets_logging_up_takes_no_line_of_the_server_away(start: START, folder: Path) -> None:
+    (folder / "theirs.py").write_text(
+        "import logging.config\nfrom shop import app\nlogging.config.dictConfig({'version': 1})\n"
+    )
+    command = start("theirs:app", "--access-logfile", "access.log")
+    assert command.get("/") == ""
+    assert command.stop() == (0, "")
+    assert (folder / "access.log").read_text().count("GET / HTTP/1.1") == 1
+    assert "stopped after 1 request" in (folder / "stderr-0").read_text()
+
+
 def test_options_may_stand_before_and_after_the_application(start: START) -> None:
     assert " serving shop:app at " in start("--backlog", "5", "shop:app", "--log-level=debug").line
 

@@ -31,6 +31,8 @@ def _restored() -> Iterator[None]:
         for handler in log.handlers:
             if handler not in handlers:
                 handler.close()
+                if isinstance(handler, BackgroundHandler):
+                    handler.file.close()
         log.handlers[:] = handlers
         log.setLevel(level)
         log.propagate, log.disabled = propagate, disabled
@@ -107,6 +109,20 @@ def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_
     child.error("an error")
     logs.flush()
     assert (tmp_path / "error.log").read_text().endswith("an error\n")
+
+
+def test_an_application_that_configures_logging_closes_no_log_of_the_server(tmp_path: Path) -> None:
+    logs = configure_logs(str(tmp_path / "error.log"), "info", str(tmp_path / "access.log"))
+    logging.config.dictConfig({"version": 1, "handlers": {"theirs": {"class": "logging.NullHandler"}}})
+    keep_logs_enabled()
+    ERRORS.error("an error")
+    ACCESS.info("an access")
+    assert isinstance(logs.access, LogFile)
+    logs.access.write("GET / 200\n")
+    logs.flush()
+    assert (tmp_path / "error.log").read_text().endswith("an error\n")
+    assert (tmp_path / "access.log").read_text() == "an access\nGET / 200\n"
+    assert logs.dropped == 0
 
 
 def test_what_is_written_to_the_access_file_is_there_after_a_flush(tmp_path: Path) -> None:
@@ -226,6 +242,41 @@ def test_log_config_says_where_everything_goes(tmp_path: Path, kind: str) -> Non
     for handler in THEIRS.handlers:
         handler.close()
     assert path.read_text() == "WARNING a warning\nERROR an error\nINFO an access\n"
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, which is left as it was."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield logging.root
+    for handler in logging.root.handlers:
+        if isinstance(handler, BackgroundHandler):
+            handler.file.close()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("loggers", "errors", "rest"),
+    [
+        ({}, ["a warning"], ["theirs"]),
+        ({"greenserve": {"level": "WARNING"}}, [], ["a warning", "theirs"]),
+        ({"greenserve": {"handlers": ["rest"], "propagate": False}}, [], ["a warning", "theirs"]),
+    ],
+)
+def test_what_log_config_says_nothing_of_stays_in_the_error_log(
+    tmp_path: Path, root: logging.Logger, loggers: dict[str, object], errors: list[str], rest: list[str]
+) -> None:
+    config = dictionary(tmp_path / "rest.log")
+    handlers = {"rest": config["handlers"]["file"]}  # type: ignore[index]  # the test's own
+    config |= {"handlers": handlers, "root": {"handlers": ["rest"], "level": "INFO"}, "loggers": loggers}
+    logs = configure_logs(str(tmp_path / "error.log"), "info", None, config)
+    logging.getLogger("greenserve.wsgi").warning("a warning")
+    root.error("theirs")
+    logs.flush()
+    for name, expected in (("error.log", errors), ("rest.log", rest)):
+        lines = (tmp_path / name).read_text().splitlines()
+        assert [re.split(r"WARNING\]? |ERROR ", line)[1] for line in lines] == expected
 
 
 @pytest.mark.parametrize(

@@ -203,3 +203,23 @@ def test_a_forked_child_writes_its_own_lines_and_none_of_the_parents(tmp_path: P
     subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "log")], check=True, timeout=30)
     lines = (tmp_path / "log").read_text().splitlines()
     assert sorted(lines) == ["child", "parent", "parent before"]
+
+
+CLOSED = """
+import os, sys
+from functools import partial
+from greenserve.logs.writer import LogWriter, open_for_appending
+
+writer = LogWriter(partial(open_for_appending, sys.argv[1]))
+assert writer.close(10)
+child = os.fork()
+if child == 0:
+    writer.write(b"child\\n")
+    os._exit(writer.dropped)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+"""
+
+
+def test_what_was_closed_before_a_fork_is_closed_in_the_child(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CLOSED, str(tmp_path / "log")], check=True, timeout=30)
+    assert (tmp_path / "log").read_text() == ""
