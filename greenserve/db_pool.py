@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from greenserve._log import get_logger
-from greenserve._originals import monotonic
-from greenserve.core.greenthreads import spawn_after
+from greenserve._originals import allocate_lock, monotonic
+from greenserve.core.greenthreads import spawn_after, spawn_n
 from greenserve.core.hub import has_hub
 from greenserve.core.timeouts import Timeout
 from greenserve.errors import ConnectTimeout
@@ -160,11 +160,8 @@ class BaseConnectionPool(Pool[PooledConnectionWrapper]):
     def dispose(self, item: PooledConnectionWrapper) -> None:
         """Close a connection. What that raises is logged. May switch."""
         base = item._pooled_take()
-        try:
-            if base is not None:
-                base.close()
-        except Exception as exc:  # noqa: BLE001 - whatever a driver says of a connection that is gone
-            log.debug("closing %r failed: %s", base, exc)
+        if base is not None:
+            _close(base)
 
     def is_usable(self, item: PooledConnectionWrapper) -> bool:
         """Whether an idle connection is young enough and was used lately."""
@@ -245,6 +242,13 @@ class BaseConnectionPool(Pool[PooledConnectionWrapper]):
         spawn_after(pause, _sweep, weakref.ref(self))
 
 
+def _close(connection: Any) -> None:
+    try:
+        connection.close()
+    except Exception as exc:  # noqa: BLE001 - whatever a driver says of a connection that is gone
+        log.debug("closing %r failed: %s", connection, exc)
+
+
 def _sweep(reference: weakref.ref[BaseConnectionPool]) -> None:
     """Close the connections of a pool that have been idle for too long, as long as there is the pool."""
     pool = reference()
@@ -254,15 +258,68 @@ def _sweep(reference: weakref.ref[BaseConnectionPool]) -> None:
         pool._schedule_sweep()
 
 
+class _Calls:
+    """The calls that native threads make on one connection and its cursors, and the end of it.
+
+    Not every driver bears being closed in the midst of a call: whoever makes the last one closes it then.
+    """
+
+    __slots__ = ("_connection", "_count", "_is_over", "_lock")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._count = 0
+        self._is_over = False
+        self._lock = allocate_lock()
+
+    def make(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``function``. In a native thread.
+
+        Raises:
+            RuntimeError: The connection was given up before.
+        """
+        with self._lock:
+            if self._is_over:
+                raise RuntimeError("the connection was given up, since whoever used it was interrupted")
+            self._count += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._note_end()
+
+    def give_up(self) -> None:
+        """Let no more calls be made, and close the connection, in a native thread, when none is. Never switches."""
+        with self._lock:
+            self._is_over = True
+            is_idle = not self._count
+        if is_idle:
+            spawn_n(execute, _close, self._connection)
+
+    def _note_end(self) -> None:
+        with self._lock:
+            self._count -= 1
+            is_last = self._is_over and not self._count
+        if is_last:
+            _close(self._connection)
+
+
 class _DriverProxy(Proxy):
     """A connection or a cursor whose calls are made in native threads, and so are those of the cursors they return."""
 
-    __slots__ = ()
+    __slots__ = ("_proxy_calls",)
+
+    _proxy_calls: _Calls
+
+    def __init__(self, obj: Any, calls: _Calls) -> None:
+        super().__init__(obj)
+        object.__setattr__(self, "_proxy_calls", calls)
 
     def _proxy_call(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        result = execute(function, *args, **kwargs)
+        calls = self._proxy_calls
+        result: Any = execute(calls.make, function, *args, **kwargs)
         # PEP 249 names no class for cursors, but their methods. Most have execute() return nothing, some the cursor.
-        return _DriverProxy(result) if hasattr(result, "fetchone") and not isinstance(result, Proxy) else result
+        is_cursor = hasattr(result, "fetchone") and not isinstance(result, Proxy)
+        return _DriverProxy(result, calls) if is_cursor else result
 
 
 class TpooledConnectionPool(BaseConnectionPool):
@@ -273,12 +330,13 @@ class TpooledConnectionPool(BaseConnectionPool):
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect in a native thread. May switch."""
-        return _DriverProxy(execute(self._db_module.connect, *args, **kwargs))
+        connection = execute(self._db_module.connect, *args, **kwargs)
+        return _DriverProxy(connection, _Calls(connection))
 
     def _abandon(self, item: PooledConnectionWrapper) -> None:
-        # A native thread may be in the midst of a call on it, when not every driver bears being closed. That thread
-        # holds the connection; with the last reference it ends.
-        item._pooled_take()
+        base = item._pooled_take()
+        if isinstance(base, _DriverProxy):
+            base._proxy_calls.give_up()
         self.discard(item)
 
 

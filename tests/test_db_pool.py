@@ -104,7 +104,7 @@ def test_no_more_than_max_size_connections_are_open_and_those_who_wait_are_serve
         thread.wait()
     assert (order, driver.open) == (list(range(10)), [0, 1])
     held = pool.get(), pool.get()
-    with pytest.raises(TimeoutError, match="all 2 items"), pool.item(timeout=0.001):
+    with pytest.raises(TimeoutError, match="no item of the pool came free"), pool.item(timeout=0.001):
         pass
     for connection in held:
         connection.close()
@@ -306,17 +306,31 @@ def test_a_pool_serves_green_threads_and_native_ones(driver: Driver) -> None:
 
 
 class _Connection(sqlite3.Connection):
-    """One that ends without a word when nobody holds it any more, as those of most drivers do."""
+    """One that says in which threads it is closed."""
 
-    ended = 0
+    closed_in: list[int]
 
-    def __del__(self) -> None:
-        type(self).ended += 1
-        self.close()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.closed_in = []
+
+    def close(self) -> None:
+        super().close()
+        self.closed_in.append(threading.get_ident())
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[BaseConnectionPool]:
+def opened() -> list[_Connection]:
+    """The connections of `books`."""
+    return []
+
+
+@pytest.fixture
+def books(tmp_path: Path, opened: list[_Connection]) -> Iterator[BaseConnectionPool]:
+    def make(*args: Any, **kwargs: Any) -> _Connection:
+        opened.append(_Connection(*args, **kwargs))
+        return opened[-1]
+
     pool = ConnectionPool(
         sqlite3,
         0,
@@ -325,7 +339,7 @@ def books(tmp_path: Path) -> Iterator[BaseConnectionPool]:
         LONG,
         database=str(tmp_path / "books.sqlite"),
         check_same_thread=False,
-        factory=_Connection,
+        factory=make,
         timeout=10,
     )
     with pool.item() as connection:
@@ -375,33 +389,56 @@ def test_a_query_that_takes_long_lets_others_run(books: BaseConnectionPool) -> N
         assert query.wait() == (1,)
 
 
-def test_a_connection_that_a_native_thread_still_uses_is_not_closed_under_it(books: BaseConnectionPool) -> None:
+@pytest.mark.parametrize("through", ["connection", "cursor"])
+def test_a_connection_that_a_native_thread_still_uses_is_closed_when_that_is_done(
+    books: BaseConnectionPool, opened: list[_Connection], through: str
+) -> None:
     gate = threading.Event()
     entered = threading.Event()
-    results = []
+    found: list[list[int]] = []
 
     def stall() -> int:
         entered.set()
         gate.wait(LONG)
-        results.append("still open")
+        found.append(list(opened[0].closed_in))
         return 1
 
     def ask() -> None:
         with books.item() as connection:
             connection.create_function("stall", 0, stall)
-            connection.execute("SELECT stall()").fetchone()
+            asked = connection if through == "connection" else connection.cursor()
+            asked.execute("SELECT stall()").fetchone()
 
     asker = spawn(ask)
     until(entered.is_set)
     asker.kill()
     assert (books.free(), books.idle()) == (4, 0)
-    ended = _Connection.ended
     gate.set()
-    until(lambda: results)
-    # The garbage collector has to come, since one of sqlite3's and the cache of its statements hold one another.
-    until(lambda: gc.collect() >= 0 and _Connection.ended > ended)
+    until(lambda: opened[0].closed_in)
+    assert found == [[]]
+    assert threading.get_ident() not in opened[0].closed_in
     with books.item() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_connection_that_nobody_uses_when_its_user_is_killed_is_closed_by_a_native_thread(
+    books: BaseConnectionPool, opened: list[_Connection]
+) -> None:
+    cursors: list[Any] = []
+
+    def hold() -> None:
+        with books.item() as connection:
+            cursors.append(connection.cursor())
+            sleep(LONG)
+
+    holder = spawn(hold)
+    until(lambda: cursors)
+    holder.kill()
+    assert (books.free(), books.idle()) == (4, 0)
+    until(lambda: opened[0].closed_in)
+    assert threading.get_ident() not in opened[0].closed_in
+    with pytest.raises(RuntimeError, match="the connection was given up, since whoever used it was interrupted"):
+        cursors[0].execute("SELECT 1")
 
 
 def test_without_native_threads_a_pool_still_works(books: BaseConnectionPool) -> None:
