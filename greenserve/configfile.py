@@ -24,14 +24,46 @@ __all__ = ["DEFAULT_FILE", "WITHOUT_EFFECT", "ConfigFile", "ConfigFileError", "r
 
 DEFAULT_FILE = "greenserve.conf.py"
 
-# gunicorn's settings that have no counterpart, with what to know about each.
+_REFUSED = "what breaks HTTP's grammar is always refused"
+_SYSLOG = "log_config can have a handler for syslog"
+_HANDSHAKE = "handshakes have a deadline, and keep nobody waiting"
+_HTTP2 = "HTTP/1.1 is spoken; a proxy in front can speak HTTP/2"
+
+# gunicorn's settings that have no counterpart, with what to know about each. Those under which it changed what comes
+# over the wire must not be passed over in silence.
 WITHOUT_EFFECT = {
+    "capture_output": "what the application prints goes where the server's own stdout and stderr go",
+    "casefold_http_method": _REFUSED,
     "daemon": "leave that to the service manager",
+    "disable_redirect_access_to_syslog": _SYSLOG,
+    "do_handshake_on_connect": _HANDSHAKE,
+    "enable_backlog_metric": "it is always among the figures",
+    "enable_stdio_inheritance": "the workers always have the master's stdout and stderr",
+    "forwarder_headers": "forwarded_fields says what is believed of a proxy",
+    "header_map": "fields with an underscore in their names never get to the application",
+    "http2_cleartext": _HTTP2,
+    "http_protocols": _HTTP2,
+    "log_syslog": _SYSLOG,
+    "log_syslog_to": _SYSLOG,
     "logger_class": "log_config sets up the logs",
+    "paste": "name the application as MODULE:APP",
+    "permit_obsolete_folding": _REFUSED,
+    "permit_unconventional_http_method": _REFUSED,
+    "permit_unconventional_http_version": _REFUSED,
+    "protocol": "HTTP is spoken",
     "reuse_address": "it always is",
-    "spew": "there is none",
+    "root_path": "whoever is in front, or a middleware, sets SCRIPT_NAME",
+    "secure_scheme_headers": "X-Forwarded-Proto tells the scheme, from the peers in forwarded_allow_ips",
     "sendfile": "files are sent by the system where it can",
+    "spew": "there is none",
+    "ssl_context": "certfile, keyfile, ca_certs, cert_reqs and ciphers say what TLS needs",
+    "ssl_version": "it is what Python takes for safe",
+    "strip_header_spaces": _REFUSED,
+    "suppress_ragged_eofs": "a client that hangs up is no error",
+    "syslog": _SYSLOG,
+    "syslog_addr": _SYSLOG,
     "threads": "a worker serves each connection in a green thread",
+    "tmp_upload_dir": "a request's body is in no file, unless the application puts it there",
     "worker_class": "there is one kind of worker, with green threads",
     "worker_tmp_dir": "workers need none",
 }
@@ -136,7 +168,8 @@ def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
     warnings = [
         f"{name} in {path} {remark}"
         for name, value in names.items()
-        if name not in values and not name.startswith("_") and not callable(value) and not isinstance(value, ModuleType)
+        if not (name in values or name.startswith("_") or isinstance(value, ModuleType))
+        if name in WITHOUT_EFFECT or not callable(value)
         if (remark := _remark(name, known))
     ]
     return ConfigFile(path, absolute, _FileSource(path, values, _assignments(content)), functions, warnings)

@@ -105,6 +105,14 @@ def test_a_file_that_is_not_there_is_told() -> None:
             "worker_class = 'gevent'\n",
             ["worker_class in a.py has no effect: there is one kind of worker, with green threads"],
         ),
+        (
+            "def ssl_context(config, default): pass\n",
+            [
+                "ssl_context in a.py has no effect: certfile, keyfile, ca_certs, cert_reqs and ciphers say what TLS "
+                "needs"
+            ],
+        ),
+        ("import syslog\ndef paste(): pass\n", ["paste in a.py has no effect: name the application as MODULE:APP"]),
     ],
 )
 def test_a_name_that_looks_like_a_setting_is_told_and_helpers_are_not(text: str, warnings: list[str]) -> None:
