@@ -25,6 +25,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from greenserve import _originals
 from greenserve.core.hub import Hub, get_hub, has_hub
+from greenserve.core.timers import Handle
 from greenserve.core.waiters import WaitQueue, sleep
 from greenserve.green._parking import find_hub, give_way
 from greenserve.green._thread import acting_as_main
@@ -61,12 +62,17 @@ class _Caught:
         _paused.wake_all()
         hub = get_hub() if has_hub() else None
         current = getcurrent()
-        if hub is None or current is hub.main:
+        if hub is None:
             self.handler(signum, frame)
         elif current is hub.greenlet:
             greenlet(partial(self._run, hub)).switch(signum, frame)
         else:
-            self._run(hub, signum, frame)
+            turn = hub.call_soon(_let_pass)
+            if current is hub.main:
+                self.handler(signum, frame)
+            else:
+                self._run(hub, signum, frame)
+            _look_again(hub, current, turn)
 
     def _run(self, hub: Hub, signum: int, frame: FrameType | None) -> None:
         current = getcurrent()
@@ -79,6 +85,22 @@ class _Caught:
             hub.throw_in_main(exc)
         finally:
             acting_as_main.remove(current)
+
+
+def _let_pass() -> None:
+    """Has been called, or not: so one sees whether the hub has run."""
+
+
+def _look_again(hub: Hub, thread: greenlet, turn: Handle) -> None:
+    """Let ``thread`` look again for what it waits for, if the hub has run since it was told to take this ``turn``.
+
+    The handler may have come between the last look and the parking, and a wake-up that came while the handler waited
+    would be lost. Whatever parks takes a resumption without a wake-up for what it is.
+    """
+    if turn.pending:
+        turn.cancel()
+    else:
+        hub.schedule(Handle(thread.switch))
 
 
 # Those who wait in `pause`.

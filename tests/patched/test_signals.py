@@ -250,3 +250,36 @@ def test_a_thread_that_blocks_signals_for_itself_leaves_them_to_the_main_one() -
         )
         == "set()\nTrue\n"
     )
+
+
+def test_a_handler_that_parks_loses_no_wake_up_of_the_wait_that_it_interrupts() -> None:
+    """It comes where the wait has looked for the last time, but has not parked yet. A profiler makes room for that."""
+    assert (
+        run_script(
+            """
+        import os, signal, sys, threading, time
+        lock = threading.Lock()
+        lock.acquire()
+
+        def on_signal(signum, frame):
+            lock.release()
+            time.sleep(0.01)
+
+        def profile(frame, event, argument):
+            if event == "c_call" and argument.__name__ == "switch" and threading.current_thread() is thread:
+                sys.setprofile(None)
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        def work():
+            sys.setprofile(profile)
+            lock.acquire()
+
+        signal.signal(signal.SIGUSR1, on_signal)
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(5)
+        print(thread.is_alive())
+        """
+        )
+        == "False\n"
+    )
