@@ -106,11 +106,8 @@ def test_a_file_that_is_not_there_is_told() -> None:
             ["worker_class in a.py has no effect: there is one kind of worker, with green threads"],
         ),
         (
-            "def ssl_context(config, default): pass\n",
-            [
-                "ssl_context in a.py has no effect: certfile, keyfile, ca_certs, cert_reqs and ciphers say what TLS "
-                "needs"
-            ],
+            "def ssl_version(): pass\n",
+            ["ssl_version in a.py has no effect: it is what Python takes for safe"],
         ),
         ("import syslog\ndef paste(): pass\n", ["paste in a.py has no effect: name the application as MODULE:APP"]),
     ],

@@ -26,7 +26,7 @@ from tests.cli.running import environment, run
         (["--no-sendfile"], "there is no option --no-sendfile, leave it out: files are sent by the system"),
         (["--worker", "3"], "there is no option --worker; did you mean --workers?"),
         (["--acess-logfile", "-"], "there is no option --acess-logfile; did you mean --access-logfile?"),
-        (["--paste", "a.ini"], "there is no option --paste\n"),
+        (["--dirty-app", "a.ini"], "there is no option --dirty-app\n"),
         (["shop:app", "other:app"], "one application is served, and other:app is one more\n"),
         (["--port", "8001"], "there is no option --port; did you mean --bind HOST:PORT?"),
         (["--host=0.0.0.0"], "there is no option --host; did you mean --bind HOST:PORT?"),
