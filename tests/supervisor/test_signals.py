@@ -309,7 +309,7 @@ def test_the_service_manager_is_told_of_start_reload_and_stop(tmp_path: Path) ->
                     pass
                 return message
 
-            assert next_message() == f"READY=1\nMAINPID={master.process.pid}\nSTATUS=1 workers".encode()
+            assert next_message() == f"READY=1\nMAINPID={master.process.pid}\nSTATUS=1 worker".encode()
             assert manager.recv(1000) == b"WATCHDOG=1"
             master.send(signal.SIGHUP)
             assert next_message().startswith(b"RELOADING=1\nMONOTONIC_USEC=")
