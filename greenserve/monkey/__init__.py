@@ -179,9 +179,8 @@ def _patch(groups: Iterable[str]) -> None:
         value = _write(row)
         if value is MISSING or value is row.green or not _is_telling(row, value):
             continue
-        if id(value) not in replaced or not row.name.startswith(
-            "_"
-        ):  # one object, many names: who reads knows a public one
+        # One object may have many names: who reads knows a public one.
+        if id(value) not in replaced or not row.name.startswith("_"):
             replaced[id(value)] = (value, f"{row.module}.{row.name}", row.green)
     _put_right(replaced)
     late = find_late({ident: (value, name) for ident, (value, name, green) in replaced.items()})
