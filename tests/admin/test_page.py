@@ -73,6 +73,8 @@ def test_the_page_shows_moving_figures_and_fits(site: Site, width: int, dark: bo
         assert browser.evaluate("document.querySelectorAll('#chart-requests path').length") >= 4
         assert "NaN" not in browser.evaluate("document.body.innerHTML")
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        # A unit stands behind its number, on one line.
+        assert browser.evaluate("show('requests', number(27800)), find('requests').innerText") == "27.8k"
         ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(10, 17, 14)" if dark else "rgb(242, 246, 243)")
         assert browser.complaints == []
