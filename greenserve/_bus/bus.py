@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from greenserve._bus.frames import FrameReader, FrameTooLarge, encode_frame
 from greenserve._bus.members import Members
 from greenserve._bus.peers import Peer
-from greenserve.core.greenthreads import spawn_n
+from greenserve.core.greenthreads import spawn, spawn_n
 from greenserve.core.hub import Hub, get_hub, has_hub
 from greenserve.core.waiters import WaitQueue
 from greenserve.net.listeners import connections_of
@@ -158,43 +158,49 @@ class Bus:
 
 
 class Sender:
-    """For a program that only publishes. It may be used in any OS thread."""
+    """For a program that only publishes. It may be used in any OS thread.
 
-    def __init__(self, folder: str, channel: str) -> None:
+    Nothing of it runs between two calls, since such a program may have no hub that does: whoever publishes sees to it
+    that all have it.
+    """
+
+    def __init__(self, folder: str, channel: str, patience: float = _TIMEOUT) -> None:
+        """``patience`` is for how many seconds a member that takes nothing is waited for, until it takes something."""
         self._members = Members(folder, channel)
-        self._socks: dict[str, GreenSocket] = {}
+        self._patience = patience
+        self._peers: dict[str, Peer] = {}
         self._lock = Lock()
 
     def publish(self, message: bytes) -> None:
-        """Send ``message`` to all members, and return when they have it or are given up. May switch.
+        """Send ``message`` to all members, and return when they have it or stand still. May switch.
+
+        What one that stands still does not take waits for the next call, in bounds, and for it alone.
 
         Raises:
             FrameTooLarge: It is.
         """
         frame = encode_frame(message)
         with self._lock:
-            names = self._members.names()
-            for name in self._socks.keys() - names:
-                self._socks.pop(name).close()
-            for name in names:
-                try:
-                    self._socket_of(name).sendall(frame)
-                except OSError as exc:
-                    if sock := self._socks.pop(name, None):
-                        sock.close()
-                    # Who is refused is gone, which is in order.
-                    level = logging.DEBUG if isinstance(exc, ConnectionError) else logging.WARNING
-                    log.log(level, "a member of the message bus did not get a message: %s", exc)
+            behind = [peer for peer in self._others() if not peer.send_nowait(frame) and not peer.is_stuck]
+            threads = [spawn(peer.finish, self._patience) for peer in behind]
+            try:
+                for thread in threads:
+                    thread.wait()
+            finally:  # whoever publishes may be killed
+                for thread in threads:
+                    thread.kill()
 
-    def _socket_of(self, name: str) -> GreenSocket:
-        sock = self._socks.get(name)
-        if sock is None:
-            sock = self._socks[name] = self._members.connect(name, _TIMEOUT)
-            sock.settimeout(_TIMEOUT)
-        return sock
+    def _others(self) -> list[Peer]:
+        names = set(self._members.names())
+        for name, peer in list(self._peers.items()):
+            if peer.is_gone or name not in names:
+                self._peers.pop(name).close()
+        for name in names - self._peers.keys():
+            self._peers[name] = Peer(self._members, name)
+        return list(self._peers.values())
 
     def close(self) -> None:
         """Give back the connections."""
         with self._lock:
-            while self._socks:
-                self._socks.popitem()[1].close()
+            while self._peers:
+                self._peers.popitem()[1].close()

@@ -1,9 +1,9 @@
 """What is on its way to one member of a bus. Knows frames as bytes.
 
-Each member has a queue of its own and, while that is not empty, a green thread that empties it. So a member that takes
-nothing, since it was stopped or computes, holds up nobody else. How much a queue holds is bounded: a sender waits while
-its member is merely slower, and for one that takes nothing at all what goes beyond the bound is dropped, counted, and
-told of in the log.
+Each member has a queue of its own and, while that is not empty, a green thread that empties it, or a sender that
+waits for that. So a member that takes nothing, since it was stopped or computes, holds up nobody else. How much a
+queue holds is bounded: a sender waits while its member is merely slower, and for one that takes nothing at all what
+goes beyond the bound is dropped, counted, and told of in the log.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _LOG_INTERVAL = 10.0
 
 
 class Peer:
-    """One member, as another one sends to it. For one hub alone.
+    """One member, as whoever sends to it sees it. For one hub alone, or in turn by `send_nowait` and `finish`.
 
     Attributes:
         name: Its name.
+        is_stuck: It has taken nothing while somebody waited for that.
         queued: How many bytes wait to be sent.
         dropped: How many messages it did not get.
         is_gone: It has ended; nothing more is sent.
     """
 
     __slots__ = (
-        "_is_stuck",
         "_is_writing",
         "_members",
         "_moved",
@@ -57,6 +57,7 @@ class Peer:
         "_sock",
         "dropped",
         "is_gone",
+        "is_stuck",
         "name",
         "queued",
     )
@@ -70,32 +71,51 @@ class Peer:
         self._queue: deque[memoryview] = deque()
         self._sock: GreenSocket | None = None
         self._is_writing = False
-        self._is_stuck = False
+        self.is_stuck = False
         self._moved = WaitQueue()
         self._quiet_until = 0.0
 
     def send(self, frame: bytes) -> None:
         """Have ``frame`` sent behind those before it. Never switches."""
-        if self.is_gone:
-            return
-        if self.queued >= MAX_QUEUED:
-            self._drop()
-            return
-        self._queue.append(memoryview(frame))
-        self.queued += len(frame)
-        if not self._is_writing:
+        if self._is_writing:
+            self._add(frame)
+        elif not self.send_nowait(frame):
             self._is_writing = True
+            spawn_n(self._keep_writing)
+
+    def send_nowait(self, frame: bytes) -> bool:
+        """Send ``frame`` behind those before it, as far as the system takes them: True if all. Never switches."""
+        self._add(frame)
+        try:
+            # At once, so that it has left this process whatever becomes of that. Not by the socket's own method,
+            # which may switch: whoever emits may be killed there, in the middle.
+            self._write(base_socket.send, 0)
+        except BlockingIOError:
+            return False
+        return True
+
+    def finish(self, patience: float) -> None:
+        """Send what is queued, unless the member takes nothing for ``patience`` seconds. May switch."""
+        while True:
             try:
-                # At once, so that it has left this process whatever becomes of that. Not by the socket's own method,
-                # which may switch: whoever emits may be killed there, in the middle.
-                self._write(base_socket.send, 0)
+                self._write(base_socket.send, patience)
+                return
             except BlockingIOError:
-                spawn_n(self._keep_writing)
+                self.is_stuck = self._sock is None or not self._sock.wait_writable(patience)
+            except TimeoutError:  # it can't even be connected to
+                self.is_stuck = True
+            if self.is_stuck:
+                log.warning(
+                    "process %d has taken no messages for %g s: it is not waited for until it takes some",
+                    process_of(self.name),
+                    patience,
+                )
+                return
 
     def wait_for_room(self) -> None:
         """Wait while the queue is long, as long as the member takes anything. May switch."""
-        while self.queued > _SLOW_DOWN and not self._is_stuck:
-            self._is_stuck = not self._moved.wait(_PATIENCE)
+        while self.queued > _SLOW_DOWN and not self.is_stuck:
+            self.is_stuck = not self._moved.wait(_PATIENCE)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -105,6 +125,15 @@ class Peer:
         if self._sock is not None:
             self._sock.close()
         self._moved.wake_all()
+
+    def _add(self, frame: bytes) -> None:
+        if self.is_gone:
+            return
+        if self.queued >= MAX_QUEUED:
+            self._drop()
+            return
+        self._queue.append(memoryview(frame))
+        self.queued += len(frame)
 
     def _drop(self) -> None:
         self.dropped += 1
@@ -131,6 +160,7 @@ class Peer:
 
         Raises:
             BlockingIOError: Not all of it can be sent without waiting.
+            TimeoutError: It could not be connected to in ``connect_timeout`` seconds.
         """
         try:
             while self._queue:
@@ -140,7 +170,7 @@ class Peer:
                         self._sock.close()
                         break
                 self._advance(send(self._sock, self._queue[0], MSG_DONTWAIT))
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise
         except OSError as exc:
             if isinstance(exc, (ConnectionError, FileNotFoundError)):
@@ -158,5 +188,5 @@ class Peer:
         if rest:
             self._queue.appendleft(rest)
         self.queued -= sent
-        self._is_stuck = False
+        self.is_stuck = False
         self._moved.wake_all()

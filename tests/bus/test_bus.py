@@ -12,10 +12,11 @@ import pytest
 
 import greenserve
 from greenserve._bus.bus import Bus, Sender
-from greenserve._bus.frames import encode_frame
+from greenserve._bus.frames import FrameReader, encode_frame
 from greenserve._bus.members import Members
 from greenserve._bus.peers import MAX_QUEUED, Peer
-from greenserve.testing import wait_until_parked
+from greenserve.net.sockets import GreenSocket
+from greenserve.testing import assert_no_switch, wait_until_parked
 
 DEADLINE = 20.0
 MEBIBYTE = 1 << 20
@@ -314,8 +315,99 @@ def test_who_only_sends_is_heard_by_all_in_order_and_hears_nothing(folder: str) 
             greenserve.execute(sender.publish, message)  # in another OS thread
         assert (ann.hear(), ann.hear()) == (b"3", b"4")
     sender.publish(b"nobody is there any more")
-    assert (os.listdir(folder), len(sender._socks)) == ([], 0)
+    assert (os.listdir(folder), len(sender._peers)) == ([], 0)
     wait_until_parked()
+
+
+@contextmanager
+def stopped_members(folder: str, count: int) -> Iterator[list[GreenSocket]]:
+    """Yield the sockets of members that take nothing, as of processes that were stopped."""
+    members_of = Members(folder, "a")
+    entered = [members_of.enter() for _ in range(count)]
+    yield [sock for _, sock in entered]
+    for name, sock in entered:
+        members_of.remove(name)
+        sock.close()
+
+
+def take(listener: GreenSocket, count: int) -> list[bytes]:
+    """Return the next ``count`` messages to a member that goes on."""
+    reader, heard = FrameReader(), []
+    conn, _ = listener.accept()
+    with conn:
+        while len(heard) < count:
+            heard += reader.feed(conn.recv(MEBIBYTE))
+        conn.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            conn.recv(1)
+    return heard
+
+
+def test_who_only_sends_waits_once_for_all_that_stand_still_and_sends_on_when_they_go_on(
+    folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender = Sender(folder, "a", patience=0.5)
+    large = bytes(MEBIBYTE)  # more than the system takes for somebody who takes nothing
+    with stopped_members(folder, 2) as stopped, members(folder, 1) as (ann,):
+        greenserve.spawn(sender.publish, large).wait(DEADLINE)
+        assert ann.hear() == large
+        assert sorted(peer.is_stuck for peer in sender._peers.values()) == [False, True, True]
+        texts = [b"%d" % number for number in range(100)]
+        for text in texts:
+            with assert_no_switch():
+                sender.publish(text)
+        assert [ann.hear() for _ in texts] == texts
+        told = f"process {os.getpid()} has taken no messages for 0.5 s: it is not waited for until it takes some"
+        assert caplog.messages == [told, told]
+        taking = [greenserve.spawn(take, listener, 102) for listener in stopped]
+        wait_until_parked()  # they have taken what the system has had for them
+        sender.publish(b"last")
+        assert [thread.wait(DEADLINE) for thread in taking] == [[large, *texts, b"last"]] * 2
+        assert ann.hear() == b"last"
+        assert [peer.is_stuck for peer in sender._peers.values()] == [False] * 3
+        sender.close()
+
+
+def test_who_only_sends_does_not_wait_for_ever_to_connect_to_somebody_who_stands_still(folder: str) -> None:
+    sender = Sender(folder, "a", patience=0.05)
+    with stopped_members(folder, 1) as (stopped,), members(folder, 1) as (ann,):
+        stopped.listen(0)
+        (name,) = (name for name in os.listdir(folder) if name != ann.bus._name)
+        with Members(folder, "a").connect(name, 0):  # all that there is room for
+            for text in (b"1", b"2", b"3"):
+                sender.publish(text)
+                assert ann.hear() == text
+            stopped.accept()[0].close()
+        sender.publish(b"4")
+        assert take(stopped, 4) == [b"1", b"2", b"3", b"4"]
+        sender.close()
+
+
+def test_whoever_is_killed_while_it_sends_leaves_the_stream_whole(folder: str) -> None:
+    sender = Sender(folder, "a")
+    large = bytes(MEBIBYTE)
+    with stopped_members(folder, 1) as (stopped,):
+        sending = greenserve.spawn(sender.publish, large)
+        wait_until_parked()
+        assert not sending.ended
+        sending.kill()
+        publishing = greenserve.spawn(sender.publish, b"next")
+        assert take(stopped, 2) == [large, b"next"]
+        publishing.wait(DEADLINE)
+        sender.close()
+
+
+def test_other_os_threads_share_one_that_only_sends(folder: str) -> None:
+    sender = Sender(folder, "a")
+    with stopped_members(folder, 1) as (listener,):
+        large = [b"%d" % number + bytes(MEBIBYTE) for number in range(8)]
+        threads = [threading.Thread(target=sender.publish, args=(message,)) for message in large]
+        for thread in threads:
+            thread.start()
+        assert sorted(take(listener, 8)) == large
+        for thread in threads:
+            greenserve.execute(thread.join, DEADLINE)
+        sender.close()
 
 
 def test_a_stream_that_is_no_bus_ends_that_connection_alone(folder: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -190,7 +190,7 @@ class Strange(type):
 class Pretends:
     """As proxies do."""
 
-    __class__ = property(lambda self: type(make_app))  # type: ignore[assignment]  # that is what they do
+    __class__ = property(lambda self: type(make_app))
     __code__ = make_app.__code__
 
     @property
