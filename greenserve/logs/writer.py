@@ -70,7 +70,8 @@ class LogWriter:
 
         Args:
             open_file: Opens it and returns the fd, which is ours from then on. Called again by `reopen`.
-            on_trouble: Gets a sentence, in the native thread, once lines could not be written, or the file not opened.
+            on_trouble: Gets a sentence when lines can't be written, or the file not opened. In any thread: it may not
+                wait.
             max_bytes: How much may wait in the queue.
 
         Raises:
@@ -84,6 +85,8 @@ class LogWriter:
         self._reported = 0  # how many of the dropped lines somebody was told of
         self._report_at = 0.0
         self._failure: OSError | None = None  # why the file takes nothing
+        self._is_told = False  # somebody knows that it takes nothing
+        self._told_until = 0.0  # for so long it is not told again, whatever becomes of it
         self._begin()
         _writers.add(self)
 
@@ -107,6 +110,11 @@ class LogWriter:
         """Have ``line`` written, or drop it when there is no room. Never waits."""
         if self._size >= self._max_bytes or self._closing:
             self.dropped += 1
+            if not (self._is_told or self._closing):
+                # Here, since the thread may be stuck in a write to a pipe that nobody reads.
+                self._warn(
+                    "the log takes lines more slowly than they come: those without room are dropped, and counted"
+                )
             return
         self._size += len(line)
         self._queue.append(line)  # atomic: deque.append
@@ -224,7 +232,7 @@ class LogWriter:
             self._size = max(0, self._size - size) if queue else 0
             if done is not None:
                 done.release()
-            if is_written and self.dropped != self._reported:
+            if is_written and (self._is_told or self.dropped != self._reported):
                 self._report()
         return count
 
@@ -243,6 +251,8 @@ class LogWriter:
                 self._failure = exc
                 if self._closing:
                     return False
+                if not self._is_told:
+                    self._warn(f"can't write the log, and tries again until it can: {exc.strerror}")
                 self._sleep(self._resting, _RETRY_SECONDS)
                 self._urgent = False
                 if self._to_reopen:
@@ -259,9 +269,17 @@ class LogWriter:
         old, self._fd = self._fd, fd
         os_close(old)
 
+    def _warn(self, sentence: str) -> None:
+        self._is_told = True
+        self._told_until = monotonic() + _REPORT_SECONDS
+        self._tell(sentence)
+
     def _report(self) -> None:
+        """Say how many lines were dropped, now that the file takes some again."""
         now = monotonic()
-        if now >= self._report_at:
+        if now >= self._told_until:
+            self._is_told = False
+        if self.dropped != self._reported and now >= self._report_at:
             self._report_at = now + _REPORT_SECONDS
             count, self._reported = self.dropped - self._reported, self.dropped
             failure, self._failure = self._failure, None
