@@ -161,7 +161,9 @@ def _read_settings(
     """
     command_line = _command_line(options)
     ours, platform = read_environment(os.environ)
-    path = path or load(command_line, ours).config
+    if path is None:
+        config = load(command_line, ours)
+        path = config.config
     if path is None and os.path.exists(os.path.join(directory, DEFAULT_FILE)):
         path = DEFAULT_FILE
     if path is None:

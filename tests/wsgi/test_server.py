@@ -471,7 +471,7 @@ def test_a_stop_without_grace_cuts_what_runs(caplog):
         run.server.join()
         with pytest.raises((EOFError, ConnectionResetError)):
             client.read()
-    assert "1 connections were still in use" in caplog.text
+    assert "cut off 1 connection still in use" in caplog.text
 
 
 @pytest.mark.parametrize(
