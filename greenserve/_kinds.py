@@ -21,6 +21,7 @@ __all__ = [
     "Count",
     "Duration",
     "Flag",
+    "Identity",
     "InheritedFd",
     "Kind",
     "Mode",
@@ -201,6 +202,17 @@ class Text(Kind):
         if not text:
             raise ValueError
         return text
+
+
+class Identity(Text):
+    """A user or a group as text: its name, or its number, which ``os.getuid()`` in a file gives as one."""
+
+    __slots__ = ()
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise TypeError
+        return str(value)
 
 
 class TextOrDictionary(Text):
@@ -418,13 +430,13 @@ class OrOff(Kind):
         self.word = word
 
     def parse(self, text: str) -> Any:
-        if text.lower() in {"off", "none", self.word}:
+        if text.lower() in {"off", "none", self.word} or (not text and isinstance(self.kind, Several)):
             return None
         return self._value_or_none(self.kind.parse(text))
 
     def check(self, value: object) -> Any:
         # A flag that may be given several times makes a list, of the word too.
-        is_none = value is None or (isinstance(value, list) and value in (["off"], ["none"], [self.word]))
+        is_none = value is None or (isinstance(value, list) and value in ([], ["off"], ["none"], [self.word]))
         return None if is_none else self._value_or_none(self.kind.check(value))
 
     def show(self, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenserve._kinds import Choice, Count, Duration, Flag, Mode, OrOff, Several, Size, Text, Variables
+from greenserve._kinds import Choice, Count, Duration, Flag, Identity, Mode, OrOff, Several, Size, Text, Variables
 from greenserve._setting import Setting
 
 __all__ = ["PROCESS_SETTINGS"]
@@ -59,7 +59,7 @@ PROCESS_SETTINGS = (
     ),
     Setting(
         "user",
-        OrOff(Text("USER", "the name or number of a user"), "none"),
+        OrOff(Identity("USER", "the name or number of a user"), "none"),
         None,
         "Serve as this user. Who may say so is root, who can listen on any port first.",
         group=_PROCESSES,
@@ -67,7 +67,7 @@ PROCESS_SETTINGS = (
     ),
     Setting(
         "group",
-        OrOff(Text("GROUP", "the name or number of a group"), "none"),
+        OrOff(Identity("GROUP", "the name or number of a group"), "none"),
         None,
         "Serve as this group. Without it, that of the user.",
         group=_PROCESSES,

@@ -236,8 +236,20 @@ def test_what_is_no_variable_with_a_value_is_refused(given: object) -> None:
     assert is_refused(Variables().parse if isinstance(given, str) else Variables().check, given)
 
 
-def test_nothing_can_be_said_by_a_flag_that_may_be_given_several_times() -> None:
-    assert SETTINGS["forwarded_fields"].parse(["none"]) is None
+@pytest.mark.parametrize("value", [["none"], [], "", "none", None])
+def test_nothing_can_be_said_where_several_items_may_be_given(value: object) -> None:
+    assert SETTINGS["forwarded_fields"].parse(value) is None
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, "0"), (1000, "1000"), ("1000", "1000"), ("www", "www")])
+def test_a_user_has_a_name_or_a_number(value: object, expected: str) -> None:
+    assert SETTINGS["user"].parse(value) == SETTINGS["group"].parse(value) == expected
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.0, "", ["www"]])
+def test_what_is_no_user_is_refused(value: object) -> None:
+    with pytest.raises(SettingError, match="allowed: the name or number of a user"):
+        SETTINGS["user"].parse(value)
 
 
 @pytest.mark.parametrize("value", [[], (), [1], {"a"}, None, 5])
