@@ -10,6 +10,7 @@ right; everybody else's are told of in a `PatchWarning`, by name, since it is th
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import sys
 import threading
@@ -179,6 +180,8 @@ def _patch(groups: Iterable[str]) -> None:
         value = _write(row)
         if value is MISSING or value is row.green or not _is_telling(row, value):
             continue
+        if value is builtins.open and row.module != "builtins":
+            continue  # whoever holds it may have it from there, where it stays
         # One object may have many names: who reads knows a public one.
         if id(value) not in replaced or not row.name.startswith("_"):
             replaced[id(value)] = (value, f"{row.module}.{row.name}", row.green)

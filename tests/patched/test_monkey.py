@@ -115,7 +115,7 @@ def test_a_patch_that_is_too_late_names_modules_classes_and_attributes() -> None
         mine = types.ModuleType("mine")
         sys.modules["mine"] = mine
         exec("import time, threading\\nfrom time import sleep\\nfrom threading import Lock\\n"
-             "from queue import Empty\\nlock = threading.RLock()\\n"
+             "from queue import Empty\\nopen = open\\nlock = threading.RLock()\\n"
              "class Pool:\\n    guard = threading.Lock()\\n    ready = threading.Event()\\n", vars(mine))
         from greenserve import monkey
         with warnings.catch_warnings(record=True) as caught:
@@ -136,7 +136,9 @@ def test_a_patch_that_is_too_late_names_modules_classes_and_attributes() -> None
         "python -m greenserve.monkey SCRIPT",
     ]:
         assert line in said
-    assert "Empty" not in said  # which the patch leaves as it is
+    # Which the patch leaves as they are.
+    assert "Empty" not in said
+    assert "open" not in said
 
 
 def test_the_standard_librarys_early_locks_and_names_are_put_right() -> None:
