@@ -92,10 +92,14 @@ def run(arguments: Sequence[str]) -> int:
     """
     names = [argument for argument in arguments if not argument.startswith("-")]
     options = {argument for argument in arguments if argument.startswith("-")}
-    if options - {"--once"} or len(names) > 1:
-        raise TopError(f"usage: greenserve top [--once] [ADDRESS]; ADDRESS is --admin-bind's, or else {DEFAULT}")
-    address = names[0] if names else DEFAULT
+    usage = f"usage: greenserve top [--once] [ADDRESS]; ADDRESS is --admin-bind's, or else {DEFAULT}"
     console = Console()
+    if options & {"-h", "--help"}:
+        console.out(usage, highlight=False)
+        return 0
+    if options - {"--once"} or len(names) > 1:
+        raise TopError(usage)
+    address = names[0] if names else DEFAULT
     state = fetch(address)
     if "--once" in options or not console.is_terminal:
         console.print(render(state, address, console.width))

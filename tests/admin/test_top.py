@@ -201,6 +201,11 @@ def test_another_server_than_ours_is_told() -> None:
         greenserve.execute(top.fetch, f"{host}:{port}")
 
 
+def test_it_tells_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert top.run(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: greenserve top [--once] [ADDRESS]")
+
+
 @pytest.mark.parametrize("arguments", [["--twice"], ["127.0.0.1:1", "127.0.0.1:2"]])
 def test_wrong_arguments_are_told(arguments: list[str]) -> None:
     with pytest.raises(top.TopError, match="usage: greenserve top"):
