@@ -167,7 +167,7 @@ PUBLIC: dict[str, str] = {
     "greenserve.supervisor.memory": "count_oom_kills resident_bytes",
     "greenserve.supervisor.notify": "Notifier take_listen_fds",
     "greenserve.supervisor.pulse": "Beat Pulse",
-    "greenserve.supervisor.site": "Site needs_master",
+    "greenserve.supervisor.site": "Site needs_master serve_to_the_end",
     "greenserve.supervisor.sticky": (
         "COOKIE Exchange Handover StickyProtocol check_settings decode encode owner_of rebuild_head"
     ),
