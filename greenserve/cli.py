@@ -168,7 +168,10 @@ def _read_settings(
         path = DEFAULT_FILE
     if path is None:
         return load(command_line, ours, platform), None
-    file = read_config_file(path, directory)
+    try:
+        file = read_config_file(path, directory)
+    finally:
+        keep_logs_enabled()  # one in Python may set logging up
     return load(command_line, ours, file.source, platform), file
 
 

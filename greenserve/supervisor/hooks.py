@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from greenserve.configfile import ConfigFileError
+from greenserve.logs import keep_logs_enabled
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.run import ExcInfo, WSGIApp
 
@@ -42,6 +43,8 @@ HOOKS: dict[str, tuple[str, str]] = {
     "on_exit": ("server", "In the master, last of all."),
 }
 
+_OF_REQUESTS = {"pre_request", "post_request"}
+
 
 class Hooks:
     """The hooks that somebody has written. One that is not there is called for nothing."""
@@ -65,8 +68,13 @@ class Hooks:
     def call(self, name: str, *args: Any) -> None:
         """Call the hook ``name``. What it raises comes out."""
         function = self._functions.get(name)
-        if function is not None:
+        if function is None:
+            return
+        try:
             function(*args)
+        finally:
+            if name not in _OF_REQUESTS:
+                keep_logs_enabled()  # many a hook sets logging up
 
     def call_safely(self, name: str, *args: Any) -> bool:
         """Call the hook ``name``, where nothing may fail for it: what it raises is logged. False if it has raised."""
@@ -79,7 +87,7 @@ class Hooks:
 
     def wrap(self, app: WSGIApp, worker: Any) -> WSGIApp:
         """Return ``app`` with ``pre_request`` and ``post_request`` around it, if there are any."""
-        if not {"pre_request", "post_request"} & self._functions.keys():
+        if not _OF_REQUESTS & self._functions.keys():
             return app
 
         def hooked(environ: Environ, start_response: Any) -> Iterator[bytes]:

@@ -131,6 +131,14 @@ def test_an_application_that_sets_logging_up_takes_no_line_of_the_server_away(st
     assert "stopped after 1 request" in (folder / "stderr-0").read_text()
 
 
+def test_a_configuration_file_that_sets_logging_up_silences_no_logger_of_the_server(start: START, folder: Path) -> None:
+    (folder / "greenserve.conf.py").write_text("import logging.config\nlogging.config.dictConfig({'version': 1})\n")
+    assert start("--workers", "1").stop()[0] == 0
+    text = (folder / "stderr-0").read_text()
+    assert "started worker 1" in text
+    assert "stopped after 0 requests" in text
+
+
 def test_options_may_stand_before_and_after_the_application(start: START) -> None:
     assert " serving shop:app at " in start("--backlog", "5", "shop:app", "--log-level=debug").line
 
