@@ -265,6 +265,31 @@ def test_original_modules_are_native_and_work() -> None:
     )
 
 
+def test_a_library_that_is_imported_while_the_native_module_stands_in_has_native_threads(tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(
+        "import threading\n"
+        "def ask(ask_native_id):\n"
+        "    found, done = [], threading.Event()\n"
+        "    threading.Thread(target=lambda: (found.append(ask_native_id()), done.set())).start()\n"
+        "    assert done.wait(10)\n"
+        "    return found\n"
+    )
+    assert (
+        run_script(
+            f"""
+        import os, sys, threading
+        import greenserve
+        sys.path.insert(0, {str(tmp_path)!r})
+        sys.modules["threading"] = monkey.original("threading")
+        import library
+        sys.modules["threading"] = threading
+        print(greenserve.execute(library.ask, threading.get_native_id) == [os.getpid()])
+        """
+        )
+        == "False\n"
+    )
+
+
 def test_the_original_of_a_package_has_its_modules() -> None:
     assert (
         run_script(
