@@ -6,6 +6,7 @@ Only this module writes to the terminal, sets up logging and changes the limits 
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import resource
@@ -118,6 +119,8 @@ def _run(argv: Sequence[str]) -> int:
         Server([], _load(surroundings, config), log_output=False, **config.keywords_of("server"))
         return 0
     logs = _open_logs(config)
+    # After what the application does at the end. `logging` knows no handlers from before somebody has set it up.
+    atexit.register(logs.close)
     for line in warnings:
         log.warning("%s", line)
     _raise_file_limit()
@@ -135,11 +138,7 @@ def _run(argv: Sequence[str]) -> int:
         on_worker=[watch.in_worker, lambda worker: _prepare_process(site.config)],
         on_server=[watch.alone, lambda server: _prepare_process(site.config)],
     )
-    try:
-        return serve_alone(site) if is_alone else Master(site, start).run()
-    finally:
-        # `logging` flushes at the end, too, but no handler that was there before an application has set logging up.
-        logs.flush()
+    return serve_alone(site) if is_alone else Master(site, start).run()
 
 
 def _prepare_process(config: Config) -> None:

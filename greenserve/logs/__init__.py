@@ -154,6 +154,11 @@ class Logs:
         for file in self.files:
             file.flush()
 
+    def close(self) -> None:
+        """Write what is left, for two seconds at each file. For the end: what a full disk does not take is dropped."""
+        for file in self.files:
+            file.close()
+
 
 def configure_logs(
     error_logfile: str,

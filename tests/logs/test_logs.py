@@ -125,6 +125,15 @@ def test_an_application_that_configures_logging_closes_no_log_of_the_server(tmp_
     assert logs.dropped == 0
 
 
+def test_the_end_writes_what_is_left_and_waits_for_no_full_disk(tmp_path: Path) -> None:
+    logs = configure_logs(str(tmp_path / "error.log"), "info", "/dev/full")
+    ERRORS.error("an error")
+    ACCESS.info("an access")
+    logs.close()
+    assert logs.dropped == 1  # given up, where a flush would have waited for the disk
+    assert (tmp_path / "error.log").read_text().splitlines()[0].endswith("an error")
+
+
 def test_what_is_written_to_the_access_file_is_there_after_a_flush(tmp_path: Path) -> None:
     logs = configure_logs("-", "info", str(tmp_path / "access.log"))
     assert isinstance(logs.access, LogFile)
