@@ -156,7 +156,7 @@ class Logs:
 
     def close(self) -> None:
         """Write what is left, for two seconds at each file. For the end: what a full disk does not take is dropped."""
-        for file in self.files:
+        for file in reversed(self.files):  # the first one is told of the others
             file.close()
 
 
