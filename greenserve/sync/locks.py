@@ -13,7 +13,7 @@ from greenlet import getcurrent, greenlet
 
 from greenserve._originals import monotonic, time_sleep
 from greenserve._typing import TypeVar
-from greenserve.core.waiters import NativeWaiter, Waiter, WaitQueue, new_waiter
+from greenserve.core.waiters import NativeWaiter, Waiter, WaitQueue, new_waiter, sleep
 from greenserve.errors import HubError
 from greenserve.sync.semaphores import Semaphore, check_timeout
 
@@ -150,9 +150,12 @@ class RLock:
         if self._holder.get(_KEY) is not claim:
             if self._queue.leave(waiter):
                 return False
-            # Another OS thread that has taken us out is one step away from letting go.
+            # Who has taken us out is one step away from letting go: another OS thread, or a green thread of this one
+            # that a signal handler holds up there.
             while self._holder.get(_KEY) is not claim:
                 time_sleep(0)
+                if isinstance(waiter, Waiter):
+                    sleep(0)
         waiter.fire = None
         return True
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from greenserve import Condition, Event, GreenletExit, Lock, RLock, get_hub, sleep, spawn
+from greenserve.core.waiters import Waiter
 from greenserve.errors import HubError
 from tests.sync.threads import (
     Countdown,
@@ -346,6 +347,27 @@ def test_a_finalizer_may_use_an_rlock_in_the_middle_of_its_use(contended: bool) 
     gc.collect()
     assert len(done) == made
     assert (lock.locked(), waiting(lock)) == (False, 0)
+
+
+def test_an_rlock_is_handed_over_though_a_signal_handler_waits_in_the_middle_of_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = RLock()
+    lock.acquire()
+    other = spawn(_use, lock, 1)
+    sleep(0)
+    notify = Waiter.notify
+
+    def notify_and_wait(waiter: Waiter) -> bool:
+        monkeypatch.undo()
+        done = notify(waiter)
+        sleep(0.01)  # what a handler does that comes just then
+        return done
+
+    monkeypatch.setattr(Waiter, "notify", notify_and_wait)
+    lock.release()
+    other.wait()
+    assert not lock.locked()
 
 
 def _use(lock: RLock, times: int) -> None:
