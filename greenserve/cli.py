@@ -34,6 +34,7 @@ from greenserve.net.resolver import cache_names
 from greenserve.net.sockets import GreenSocket
 from greenserve.settings import SETTINGS, Setting
 from greenserve.supervisor import Hooks, Master, Site, needs_master, serve_alone
+from greenserve.supervisor.hooks import misspelt_hooks
 from greenserve.supervisor.identity import find_owner
 from greenserve.supervisor.sticky import check_settings
 from greenserve.supervisor.surroundings import Surroundings
@@ -110,7 +111,7 @@ def _run(argv: Sequence[str]) -> int:
         monkey.patch_all()
     surroundings.enter(config)
     _check_files(config)
-    warnings = [*misspelt_variables(os.environ), *(file.warnings if file else ())]
+    warnings = [*misspelt_variables(os.environ), *_remarks(file)]
     if is_check:
         for line in warnings:
             _write(sys.stderr, f"greenserve: {line}")
@@ -177,9 +178,13 @@ def _read_settings(
 def _reread(options: dict[str, Any], directory: str, path: str | None) -> tuple[Config, Hooks]:
     config, file = _read_settings(options, directory, path)
     _check_log_format(config)
-    for line in file.warnings if file else ():
+    for line in _remarks(file):
         log.warning("%s", line)
     return config, Hooks(file.functions if file else {})
+
+
+def _remarks(file: ConfigFile | None) -> list[str]:
+    return [*file.warnings, *misspelt_hooks(file)] if file else []
 
 
 def _open_logs(config: Config) -> Logs:

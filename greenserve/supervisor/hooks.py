@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from greenserve.configfile import ConfigFileError
+from greenserve._suggest import suggestion
+from greenserve.configfile import ConfigFile, ConfigFileError
 from greenserve.logs import keep_logs_enabled
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.run import ExcInfo, WSGIApp
 
-__all__ = ["HOOKS", "HookRequest", "HookResponse", "Hooks"]
+__all__ = ["HOOKS", "HookRequest", "HookResponse", "Hooks", "misspelt_hooks"]
 
 log = logging.getLogger("greenserve.supervisor")
 
@@ -109,6 +110,16 @@ def _fit(name: str, function: Callable[..., Any], arguments: list[str]) -> Calla
             continue
         return lambda *args: function(*args[:count])
     raise ConfigFileError(f"the hook {name} has to take these arguments: {name}({', '.join(arguments)})")
+
+
+def misspelt_hooks(file: ConfigFile) -> list[str]:
+    """Return a line for each function of ``file`` that looks like a hook that is not there, misspelt."""
+    absent = [name for name in HOOKS if name not in file.functions]
+    return [
+        f"{name} in {file.path} is not a hook{meant}"
+        for name in file.functions
+        if not (name in HOOKS or name.startswith("_")) and (meant := suggestion(name, absent, cutoff=0.85))
+    ]
 
 
 class HookRequest:

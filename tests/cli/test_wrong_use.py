@@ -71,12 +71,13 @@ def test_check_config_finds_what_a_start_would(tmp_path: Path, arguments: list[s
 
 
 def test_check_config_tells_what_has_no_effect_and_passes(tmp_path: Path) -> None:
-    (tmp_path / "greenserve.conf.py").write_text("wokers = 2\nworker_class = 'gevent'\n")
+    (tmp_path / "greenserve.conf.py").write_text("wokers = 2\nworker_class = 'gevent'\ndef when_redy(server): pass\n")
     done = run("--check-config", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
         "greenserve: wokers in greenserve.conf.py is not a setting; did you mean workers?",
         "greenserve: worker_class in greenserve.conf.py has no effect: there is one kind of worker, with green threads",
+        "greenserve: when_redy in greenserve.conf.py is not a hook; did you mean when_ready?",
     ]
 
 
