@@ -69,7 +69,7 @@ PROCESS_SETTINGS = (
         "group",
         OrOff(Identity("GROUP", "the name or number of a group"), "none"),
         None,
-        "Serve as this group. Without it, that of the user.",
+        "Serve as this group. Without it, that of the user; with a number that no user has, the group stays as it is.",
         group=_PROCESSES,
         flag="-g",
     ),

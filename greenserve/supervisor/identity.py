@@ -44,8 +44,13 @@ class Owner:
         self._name: str | None = None  # whose other groups there are to take
         if config.user is not None:
             user = _find_user(config)
-            self.uid, self.gid = user.pw_uid, user.pw_gid
-            self._name = user.pw_name if config.initgroups else None
+            if isinstance(user, int):
+                # Containers run under such numbers. A group goes with none of them: the one that there is stays, and
+                # no other of root's.
+                self.uid, self.gid = user, os.getegid()
+            else:
+                self.uid, self.gid = user.pw_uid, user.pw_gid
+                self._name = user.pw_name if config.initgroups else None
         if config.group is not None:
             self.gid = _find_group(config)
         for name, wanted, present in (("user", self.uid, os.geteuid()), ("group", self.gid, os.getegid())):
@@ -105,20 +110,33 @@ def _is_special(path: str) -> bool:
         return False
 
 
-def _find_user(config: Config) -> pwd.struct_passwd:
+# What -1 is as an unsigned number stands for "leave it" (chown(2), setresuid(2)).
+_HIGHEST_ID = 2**32 - 2
+
+
+def _find_user(config: Config) -> pwd.struct_passwd | int:
+    """Return the user, or the mere number of one that has no entry."""
+    number = _read_id(config.user)
     try:
-        return pwd.getpwuid(int(config.user)) if config.user.isdigit() else pwd.getpwnam(config.user)
+        return pwd.getpwnam(config.user) if number is None else pwd.getpwuid(number)
     except KeyError:
+        if number is not None:
+            return number
         raise SettingError(f"user = {config.user!r} ({config.origin('user')}): there is no such user") from None
 
 
 def _find_group(config: Config) -> int:
-    if config.group.isdigit():
-        return int(config.group)
+    number = _read_id(config.group)
     try:
-        return grp.getgrnam(config.group).gr_gid
+        return grp.getgrnam(config.group).gr_gid if number is None else number
     except KeyError:
         raise SettingError(f"group = {config.group!r} ({config.origin('group')}): there is no such group") from None
+
+
+def _read_id(text: str) -> int | None:
+    """Return the number that ``text`` is, or None where it can only be a name."""
+    is_number = len(text) <= 10 and text.isascii() and text.isdigit() and int(text) <= _HIGHEST_ID
+    return int(text) if is_number else None
 
 
 class PidFile:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from greenserve._kinds import InheritedFd, TcpAddress
 from greenserve.binds import BindError
 from greenserve.config import Config, Source, load
+from greenserve.configfile import ConfigFile
 from greenserve.errors import SettingError
 from greenserve.settings import SETTINGS
 from greenserve.supervisor import memory, needs_master
 from greenserve.supervisor.deaths import Deaths
-from greenserve.supervisor.hooks import Hooks
+from greenserve.supervisor.hooks import Hooks, misspelt_hooks
 from greenserve.supervisor.identity import Owner, PidFile, PidFileError
 from greenserve.supervisor.listeners import Listeners
 from greenserve.supervisor.memory import count_oom_kills, resident_bytes
@@ -212,9 +213,10 @@ def test_a_pid_file_that_who_serves_may_not_remove_stays_and_costs_nothing(caplo
 
 
 @pytest.mark.parametrize("name", ["user", "group"])
-def test_a_user_or_group_that_is_not_there_is_told_with_its_source(name: str) -> None:
-    with pytest.raises(SettingError, match=rf"^{name} = 'nobody-at-all' \({name} here\): there is no such {name}$"):
-        Owner(settings(**{name: "nobody-at-all"}))
+@pytest.mark.parametrize("value", ["nobody-at-all", "4294967295", "9" * 5000, "\u0661"])
+def test_a_user_or_group_that_is_not_there_is_told_with_its_source(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{name} = '{value}' \({name} here\): there is no such {name}$"):
+        Owner(settings(**{name: value}))
 
 
 def run_in_child(check: str, **values: object) -> str:
@@ -238,6 +240,21 @@ def run_in_child(check: str, **values: object) -> str:
 def test_a_worker_becomes_the_user_and_group_and_nothing_of_root_stays() -> None:
     text = run_in_child("os.getresuid(), os.getresgid(), os.getgroups()", user="daemon", group="23456")
     assert text == "((1, 1, 1), (23456, 23456, 23456), [23456])"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ({"user": "10001", "group": "23456"}, "(23456, 23456, 23456), [23456]"),
+        ({"user": "10001", "group": "23456", "initgroups": True}, "(23456, 23456, 23456), [23456]"),
+        ({"user": 10001}, "(0, 0, 0), [0]"),
+    ],
+)
+def test_a_number_that_no_user_has_is_taken_as_containers_run(values: dict[str, object], groups: str) -> None:
+    assert (
+        run_in_child("os.getresuid(), os.getresgid(), os.getgroups()", **values) == f"((10001, 10001, 10001), {groups})"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
@@ -264,6 +281,20 @@ def test_hooks_are_taken_by_their_names_and_called_with_their_arguments() -> Non
     hooks.call("on_starting", 1)
     assert calls == [(1,)]
     assert not Hooks({"helper": len})
+
+
+@pytest.mark.parametrize(
+    ("names", "lines"),
+    [
+        ("when_redy", ["when_redy in a.py is not a hook; did you mean when_ready?"]),
+        ("when_redy when_ready", []),
+        ("pre_forc post_fork helper _on_exit", ["pre_forc in a.py is not a hook; did you mean pre_fork?"]),
+        ("dirty_post_fork pre_request_logger", []),
+    ],
+)
+def test_a_function_that_looks_like_a_hook_is_told_and_helpers_are_not(names: str, lines: list[str]) -> None:
+    file = ConfigFile("a.py", "/a.py", Source("in a.py", {}), dict.fromkeys(names.split(), len), [])
+    assert misspelt_hooks(file) == lines
 
 
 @pytest.mark.parametrize("fails", [False, True])
