@@ -29,9 +29,11 @@ __all__ = [
     "Networks",
     "Numbered",
     "OrOff",
+    "Prefix",
     "Receiver",
     "Several",
     "Size",
+    "Switched",
     "TcpAddress",
     "Text",
     "TextOrDictionary",
@@ -204,6 +206,15 @@ class Text(Kind):
         return text
 
 
+class Prefix(Text):
+    """What names begin with. Empty where that is nothing."""
+
+    __slots__ = ()
+
+    def parse(self, text: str) -> str:
+        return text
+
+
 class Identity(Text):
     """A user or a group as text: its name, or its number, which ``os.getuid()`` in a file gives as one."""
 
@@ -296,6 +307,22 @@ class Flag(Kind):
         if not isinstance(value, bool):
             raise TypeError
         return value
+
+
+class Switched(Choice):
+    """One of a few words, or yes and no, which stand for the last and the first of them."""
+
+    __slots__ = ()
+
+    def __init__(self, metavar: str, *words: str) -> None:
+        super().__init__(metavar, *words)
+        self.allowed += f"; yes is {words[-1]}"
+
+    def parse(self, text: str) -> str:
+        return super().parse(text) if text.lower() in self.words else self.check(Flag().parse(text))
+
+    def check(self, value: object) -> str:
+        return self.words[-1 if Flag().check(value) else 0]
 
 
 class Number(Kind):
@@ -446,8 +473,8 @@ class OrOff(Kind):
         return "None" if value is None else self.kind.literal(value)
 
     def _value_or_none(self, value: Any) -> Any:
-        # "No limit" has one value inside, so that nobody asks for None and for 0.
-        return None if isinstance(self.kind, Number) and value == 0 else value
+        # "No limit" has one value inside, so that nobody asks for None and for 0; "no prefix" likewise.
+        return None if value == "" or (isinstance(self.kind, Number) and value == 0) else value
 
 
 class Several(Kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenserve._kinds import Addresses, Choice, Flag, OrOff, Receiver, Several, Text, TextOrDictionary
+from greenserve._kinds import Addresses, Choice, Flag, OrOff, Prefix, Receiver, Several, Text, TextOrDictionary
 from greenserve._setting import Setting
 
 __all__ = ["WATCH_SETTINGS"]
@@ -106,7 +106,7 @@ WATCH_SETTINGS = (
     ),
     Setting(
         "statsd_prefix",
-        OrOff(Text("PREFIX"), "none"),
+        OrOff(Prefix("PREFIX"), "none"),
         None,
         "What the names of those figures begin with. A dot is put behind it.",
         group=_WATCHING,

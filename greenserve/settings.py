@@ -21,6 +21,7 @@ from greenserve._kinds import (
     OrOff,
     Several,
     Size,
+    Switched,
     Text,
 )
 from greenserve._process_settings import PROCESS_SETTINGS
@@ -287,7 +288,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "proxy_protocol",
-            Choice("VERSION", "off", "v1", "v2", "auto"),
+            Switched("VERSION", "off", "v1", "v2", "auto"),
             "off",
             "Connections of the peers in proxy_allow_from begin with a header of the PROXY protocol, of this version "
             "(auto: either), which says who the client is. Without one they are closed.",

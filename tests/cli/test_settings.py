@@ -252,6 +252,25 @@ def test_what_is_no_user_is_refused(value: object) -> None:
         SETTINGS["user"].parse(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "version"),
+    [(True, "auto"), (False, "off"), ("true", "auto"), ("no", "off"), ("V1", "v1"), ("auto", "auto")],
+)
+def test_the_proxy_protocol_is_a_version_or_yes_or_no(value: object, version: str) -> None:
+    assert SETTINGS["proxy_protocol"].parse(value) == version
+
+
+@pytest.mark.parametrize("value", ["v3", "", 1, None])
+def test_what_is_no_version_of_the_proxy_protocol_is_refused(value: object) -> None:
+    with pytest.raises(SettingError, match="allowed: off, v1, v2 or auto; yes is auto"):
+        SETTINGS["proxy_protocol"].parse(value)
+
+
+@pytest.mark.parametrize(("value", "prefix"), [("", None), ("none", None), (None, None), ("shop", "shop")])
+def test_the_names_of_figures_may_begin_with_nothing(value: object, prefix: str | None) -> None:
+    assert SETTINGS["statsd_prefix"].parse(value) == prefix
+
+
 @pytest.mark.parametrize("value", [[], (), [1], {"a"}, None, 5])
 def test_what_is_no_list_of_texts_is_not_several_items(value: object) -> None:
     assert is_refused(Several("NAMES", "names", str).check, value)
