@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["NEVER", "BodySource", "ClientGone", "Connection", "Expired", "Phase"]
 
 A = TypeVar("A")
-R = TypeVar("R", bound="bytes | int")
+R = TypeVar("R")
 
 log = logging.getLogger("greenserve.wsgi")
 
@@ -231,7 +231,7 @@ class BodySource:
             sleep(0)
         connection.deadline = monotonic() + connection.server.body_timeout
         try:
-            got = read(argument)
+            return read(argument)
         except Expired:
             self._stalled = True
             raise StalledBody("the request's body did not go on in time") from None
@@ -239,6 +239,3 @@ class BodySource:
             raise BodyError(f"the client left in the middle of its request's body: {exc}") from exc
         finally:
             connection.deadline = NEVER
-        if connection.server.meter is not None:
-            connection.server.meter.bytes_in += got if isinstance(got, int) else len(got)
-        return got

@@ -31,7 +31,7 @@ class Meter:
             bound that they did not exceed.
         seconds: How long all timed requests took together.
         bytes_out: Bytes of the answers' bodies.
-        bytes_in: Bytes of the requests' bodies, as far as the app has read them.
+        bytes_in: Bytes of the requests' bodies, as far as the app has read them, once it has answered.
     """
 
     __slots__ = ("by_status", "bytes_in", "bytes_out", "longer", "seconds", "untimed")

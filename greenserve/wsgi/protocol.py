@@ -270,6 +270,8 @@ class HttpProtocol(HookedConnection):
     def _end_of_request(self, response: Response) -> Next:
         """What the usual request has not: a body left over, an answer cut short, a last answer. May switch."""
         body, self.body = self.body, None
+        if body is not None and self.server.meter is not None:
+            self.server.meter.bytes_in += body.received
         if not response.ended:
             self.abort()
             return _CLOSE

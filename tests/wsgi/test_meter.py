@@ -20,6 +20,8 @@ def app(environ, start_response):
         greenserve.sleep(0.03)
     if path == "/read":
         environ["wsgi.input"].read()
+    if path == "/line":
+        environ["wsgi.input"].readline()
     start_response("404 Not Found" if path == "/absent" else "200 OK", [("Content-Type", "text/plain")])
     return [b"Hello"]
 
@@ -84,10 +86,16 @@ def test_bytes_of_bodies_are_counted_both_ways():
     assert meter.bytes_out == 10
 
 
-def test_a_chunked_body_counts_as_what_came_over_the_wire():
-    body = b"3\r\nabc\r\n0\r\n\r\n"
-    meter = count(get("/read", "Transfer-Encoding: chunked", method="POST", body=body))
-    assert 3 <= meter.bytes_in <= len(body)
+@pytest.mark.parametrize(("path", "read"), [("/read", 5), ("/line", 2), ("/", 0)])
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("Content-Length: 5", b"a\nbcd"),
+        ("Transfer-Encoding: chunked", b"3;x=y\r\na\nb\r\n2\r\ncd\r\n0\r\nA: b\r\n\r\n"),
+    ],
+)
+def test_a_body_counts_as_far_as_the_app_has_read_it_and_without_what_frames_it(path, read, field, body):
+    assert count(get(path, field, method="POST", body=body)).bytes_in == read
 
 
 def test_a_request_that_runs_says_since_when():
