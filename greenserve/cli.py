@@ -168,10 +168,7 @@ def _read_settings(
         path = DEFAULT_FILE
     if path is None:
         return load(command_line, ours, platform), None
-    try:
-        file = read_config_file(path, directory)
-    finally:
-        keep_logs_enabled()  # one in Python may set logging up
+    file = read_config_file(path, directory)
     return load(command_line, ours, file.source, platform), file
 
 
@@ -252,7 +249,7 @@ def _load(surroundings: Surroundings, config: Config) -> Callable[..., Any]:
     except AppError as exc:
         raise AppError(f"can't load {config.wsgi_app}\n{exc}") from exc
     finally:
-        keep_logs_enabled()
+        keep_logs_enabled()  # those too of modules that only the application has imported
 
 
 def _raise_file_limit() -> None:

@@ -178,6 +178,7 @@ def configure_logs(
     Raises:
         LogError: A file can't be opened, or ``log_config`` is not right.
     """
+    keep_logs_enabled()
     errors = BackgroundHandler(error_logfile)
     errors.setFormatter(
         TerminalFormatter(errors.file.has_colours)
@@ -211,14 +212,31 @@ def configure_logs(
     return Logs(file, [errors.file, file])
 
 
-def keep_logs_enabled() -> None:
-    """Undo what ``dictConfig`` does to loggers that it doesn't know, when an application calls it while it loads.
+class _LastingLogger(logging.Logger):
+    """A logger that can't be disabled.
 
-    That default of the standard library would silence the server's own errors.
+    ``dictConfig`` and ``fileConfig`` disable all loggers that they are not told of. Applications and hooks call them
+    at any time, in a request too, and the server would say nothing from then on.
     """
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+
+def keep_logs_enabled() -> None:
+    """Let no ``dictConfig`` silence the server's loggers that there are, now or later. For the command alone."""
     for name in list(logging.root.manager.loggerDict):
         if name == "greenserve" or name.startswith("greenserve."):
-            logging.getLogger(name).disabled = False
+            logger = logging.getLogger(name)
+            if type(logger) is logging.Logger:
+                logger.__class__ = _LastingLogger
+            else:  # somebody has called `setLoggerClass`
+                logger.disabled = False
 
 
 def _apply(config: str | dict[str, Any]) -> None:
@@ -246,7 +264,6 @@ def _apply(config: str | dict[str, Any]) -> None:
     ) as exc:  # the ways in which logging.config says that it is not right
         cause = exc.__cause__ or exc
         raise LogError(f"log_config {name} is not right: {exc}{f': {cause}' if cause is not exc else ''}") from exc
-    keep_logs_enabled()
 
 
 def _tell_of_access(errors: BackgroundHandler, sentence: str) -> None:

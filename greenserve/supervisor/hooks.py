@@ -14,7 +14,6 @@ from typing import Any
 
 from greenserve._suggest import suggestion
 from greenserve.configfile import ConfigFile, ConfigFileError
-from greenserve.logs import keep_logs_enabled
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.run import ExcInfo, WSGIApp
 
@@ -44,8 +43,6 @@ HOOKS: dict[str, tuple[str, str]] = {
     "on_exit": ("server", "In the master, last of all."),
 }
 
-_OF_REQUESTS = {"pre_request", "post_request"}
-
 
 class Hooks:
     """The hooks that somebody has written. One that is not there is called for nothing."""
@@ -69,13 +66,8 @@ class Hooks:
     def call(self, name: str, *args: Any) -> None:
         """Call the hook ``name``. What it raises comes out."""
         function = self._functions.get(name)
-        if function is None:
-            return
-        try:
+        if function is not None:
             function(*args)
-        finally:
-            if name not in _OF_REQUESTS:
-                keep_logs_enabled()  # many a hook sets logging up
 
     def call_safely(self, name: str, *args: Any) -> bool:
         """Call the hook ``name``, where nothing may fail for it: what it raises is logged. False if it has raised."""
@@ -88,7 +80,7 @@ class Hooks:
 
     def wrap(self, app: WSGIApp, worker: Any) -> WSGIApp:
         """Return ``app`` with ``pre_request`` and ``post_request`` around it, if there are any."""
-        if not _OF_REQUESTS & self._functions.keys():
+        if not {"pre_request", "post_request"} & self._functions.keys():
             return app
 
         def hooked(environ: Environ, start_response: Any) -> Iterator[bytes]:

@@ -120,10 +120,22 @@ def test_it_serves_where_its_first_line_can_be_written_nowhere(folder: Path, red
             killer.cancel()
 
 
-def test_an_application_that_sets_logging_up_takes_no_line_of_the_server_away(start: START, folder: Path) -> None:
-    (folder / "theirs.py").write_text(
-        "import logging.config\nfrom shop import app\nlogging.config.dictConfig({'version': 1})\n"
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import logging.config\nfrom shop import app\nlogging.config.dictConfig({'version': 1})\n",
+        """
+import logging.config, shop
+def app(environ, start_response):
+    logging.config.dictConfig({'version': 1})
+    return shop.app(environ, start_response)
+""",
+    ],
+)
+def test_an_application_that_sets_logging_up_takes_no_line_of_the_server_away(
+    start: START, folder: Path, text: str
+) -> None:
+    (folder / "theirs.py").write_text(text)
     command = start("theirs:app", "--access-logfile", "access.log")
     assert command.get("/") == ""
     assert command.stop() == (0, "")

@@ -25,9 +25,14 @@ THEIRS = logging.getLogger("an.application")
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     """Leave the loggers of this process as they were."""
-    before = [(log, log.handlers[:], log.level, log.propagate, log.disabled) for log in (ERRORS, ACCESS, THEIRS)]
+    before = [(log, log.handlers[:], log.level, log.propagate) for log in (ERRORS, ACCESS, THEIRS)]
+    everything = [log for log in logging.root.manager.loggerDict.values() if isinstance(log, logging.Logger)]
+    states = [(log, log.__class__, log.disabled) for log in everything]
     yield
-    for log, handlers, level, propagate, disabled in before:
+    for log, kind, disabled in states:
+        log.__class__ = kind
+        log.disabled = disabled
+    for log, handlers, level, propagate in before:
         for handler in log.handlers:
             if handler not in handlers:
                 handler.close()
@@ -35,7 +40,7 @@ def _restored() -> Iterator[None]:
                     handler.file.close()
         log.handlers[:] = handlers
         log.setLevel(level)
-        log.propagate, log.disabled = propagate, disabled
+        log.propagate = propagate
 
 
 def test_an_error_line_has_time_process_and_level(tmp_path: Path) -> None:
@@ -100,21 +105,45 @@ def test_the_root_logger_stays_the_applications(tmp_path: Path) -> None:
     assert logging.root.handlers == before
 
 
-def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_path: Path) -> None:
-    logs = configure_logs(str(tmp_path / "error.log"), "info", None)
+@pytest.mark.parametrize("when", ["before", "while it loads", "in a request"])
+def test_an_application_that_configures_logging_does_not_silence_the_server(tmp_path: Path, when: str) -> None:
     child = logging.getLogger("greenserve.wsgi")
-    # What dictConfig and fileConfig do by default to every logger that they don't name.
-    ERRORS.disabled = child.disabled = True
+    if when == "before":  # a configuration file is read first of all
+        logging.config.dictConfig({"version": 1})
+    logs = configure_logs(str(tmp_path / "error.log"), "info", None)
+    late = logging.getLogger(f"greenserve.late.{when}")
+    if when == "while it loads":
+        logging.config.dictConfig({"version": 1})
     keep_logs_enabled()
-    child.error("an error")
+    if when == "in a request":
+        logging.config.dictConfig({"version": 1})
+    for logger in (child, ERRORS, late):
+        logger.error("from %s", logger.name)
+    THEIRS.error("theirs")
     logs.flush()
-    assert (tmp_path / "error.log").read_text().endswith("an error\n")
+    said = (tmp_path / "error.log").read_text().splitlines()
+    assert [line.partition("from ")[2] for line in said] == ["greenserve.wsgi", "greenserve", late.name]
+
+
+def test_a_logger_of_somebody_elses_class_is_enabled_again() -> None:
+    class Theirs(logging.Logger):
+        pass
+
+    before = logging.getLoggerClass()
+    logging.setLoggerClass(Theirs)
+    try:
+        logger = logging.getLogger("greenserve.theirs")
+    finally:
+        logging.setLoggerClass(before)
+    logger.disabled = True
+    keep_logs_enabled()
+    assert type(logger) is Theirs
+    assert not logger.disabled
 
 
 def test_an_application_that_configures_logging_closes_no_log_of_the_server(tmp_path: Path) -> None:
     logs = configure_logs(str(tmp_path / "error.log"), "info", str(tmp_path / "access.log"))
     logging.config.dictConfig({"version": 1, "handlers": {"theirs": {"class": "logging.NullHandler"}}})
-    keep_logs_enabled()
     ERRORS.error("an error")
     ACCESS.info("an access")
     assert isinstance(logs.access, LogFile)

@@ -297,19 +297,6 @@ def test_a_function_that_looks_like_a_hook_is_told_and_helpers_are_not(names: st
     assert misspelt_hooks(file) == lines
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_hook_that_sets_logging_up_silences_no_logger_of_the_server(fails: bool) -> None:
-    logger = logging.getLogger("greenserve.wsgi")
-
-    def set_up(server: object, worker: object) -> None:
-        logger.disabled = True  # as `dictConfig` does it to every logger that it is not told of
-        if fails:
-            raise ValueError
-
-    Hooks({"post_fork": set_up}).call_safely("post_fork", None, None)
-    assert not logger.disabled
-
-
 def test_a_hook_with_other_arguments_is_refused() -> None:
     with pytest.raises(Exception, match=r"the hook pre_fork has to take these arguments: pre_fork\(server, worker\)"):
         Hooks({"pre_fork": lambda server: None})
