@@ -19,6 +19,7 @@ from greenserve.http.head import take_head
 from greenserve.http.response import ResponseHead, check_fields, check_head, error_page
 from greenserve.wsgi.connection import ClientGone, Phase
 from greenserve.wsgi.environ import Environ, put_words, request_environ
+from greenserve.wsgi.meter import UNTIMED
 from greenserve.wsgi.response import Response
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def refuse(protocol: HttpProtocol, exc: BadRequest) -> None:
     server = protocol.server
     server.refused += 1
     if server.meter is not None:
-        server.meter.by_status[int(exc.status[:3])] += 1
-        server.meter.untimed += 1
+        server.meter.answers[int(exc.status[:3])][UNTIMED] += 1
     # With the whole head in one piece it has taken no time.
     seconds = monotonic() - protocol.started if protocol.phase is Phase.HEAD else 0.0
     protocol.phase = Phase.CLOSING

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-__all__ = ["BOUNDS", "Meter", "find_bucket"]
+__all__ = ["BOUNDS", "UNTIMED", "Meter", "find_bucket"]
 
 # Upper bounds of the histogram's buckets, in seconds; one more bucket has what took longer.
 BOUNDS = (
@@ -17,35 +17,40 @@ BOUNDS = (
 
 find_bucket = bisect_left
 
+# The bucket of those whose time says nothing about the server.
+UNTIMED = len(BOUNDS) + 1
+
+_STATUSES = 1000
+
 
 class Meter:
     """Counts answers. Used by one OS thread, the server's; may be read by any.
 
-    Whoever counts adds to the attributes in place: a call for each request would cost as much as all the rest. What is
-    usual is not counted at all where it is what remains: `buckets` finds it out.
+    Whoever counts adds to the attributes in place: a call for each request would cost as much as all the rest.
 
     Attributes:
-        by_status: How many answers had which status, by the status; under 0 those that never came.
-        untimed: How many of these say nothing about time.
-        longer: How many requests took longer than the first bound: at ``find_bucket(BOUNDS, seconds)``, the first
-            bound that they did not exceed.
-        seconds: How long all timed requests took together.
+        answers: How many answers had which status and took how long: a row for each status, that under 0 for those that
+            never came, and in it a place for each bucket. That is at ``find_bucket(BOUNDS, seconds)``, the first bound
+            that they did not exceed, or at `UNTIMED`.
+        seconds: How long all but the untimed took together.
         bytes_out: Bytes of the answers' bodies.
-        bytes_in: Bytes of the requests' bodies, as far as the app has read them, once it has answered.
+        bytes_in: Bytes of the requests' bodies, as far as the app has read them.
     """
 
-    __slots__ = ("by_status", "bytes_in", "bytes_out", "longer", "seconds", "untimed")
+    __slots__ = ("answers", "bytes_in", "bytes_out", "seconds")
 
     def __init__(self) -> None:
-        self.by_status = [0] * 1000
-        self.untimed = 0
-        self.longer = [0] * (len(BOUNDS) + 1)
+        self.answers = [[0] * (UNTIMED + 1) for _ in range(_STATUSES)]
         self.seconds = 0.0
         self.bytes_out = 0
         self.bytes_in = 0
 
     @property
+    def by_status(self) -> list[int]:
+        """How many answers had which status."""
+        return [sum(row) for row in self.answers]
+
+    @property
     def buckets(self) -> list[int]:
-        """How many requests took how long: at each bound those that did not exceed it, and did the one before."""
-        timed = sum(self.by_status) - self.untimed
-        return [timed - sum(self.longer), *self.longer[1:]]
+        """How many answers took how long, without the untimed."""
+        return [sum(column) for column in zip(*self.answers)][:UNTIMED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import greenserve
-from greenserve.wsgi.meter import BOUNDS, Meter, find_bucket
+from greenserve.wsgi.meter import BOUNDS, UNTIMED, Meter, find_bucket
 from tests.wsgi.raw import get, running
 
 
@@ -72,12 +72,14 @@ def test_a_time_is_in_the_first_bucket_whose_bound_it_does_not_exceed(seconds, i
     assert buckets[index] == 1
 
 
-def test_what_took_no_longer_than_the_first_bound_is_what_remains():
+def test_answers_add_up_by_status_and_by_time():
     meter = Meter()
-    meter.by_status[200] = 5
-    meter.by_status[101] = meter.untimed = 2
-    meter.longer[3] = 4
-    assert meter.buckets == [1, 0, 0, 4] + [0] * (len(BOUNDS) - 3)
+    meter.answers[200][0] = 5
+    meter.answers[200][3] = 4
+    meter.answers[404][3] = 1
+    meter.answers[101][UNTIMED] = 2
+    assert statuses(meter) == {200: 9, 404: 1, 101: 2}
+    assert meter.buckets == [5, 0, 0, 5] + [0] * (len(BOUNDS) - 3)
 
 
 def test_bytes_of_bodies_are_counted_both_ways():
