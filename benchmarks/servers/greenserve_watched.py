@@ -1,7 +1,7 @@
 """greenserve that counts its requests, as ``--metrics-bind`` has it do in a worker, for a moment, then not, and so on.
 
 ``/turns`` tells, as JSON, what a request cost in each of these turns, in µs of CPU: two lists, without and with that.
-Whoever looks at what was counted does so all the time: once a second, for a fifth of a millisecond.
+Whoever looks at what was counted does so all the time: once a second, for half a millisecond.
 """
 
 from __future__ import annotations
