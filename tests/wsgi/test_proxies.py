@@ -344,14 +344,15 @@ def test_a_client_cannot_choose_the_host_through_a_proxy_that_sets_client_and_sc
             assert answer.body.decode().split("\n")[:3] == ["203.0.113.9", "https", "test"]
 
 
-def test_none_of_the_fields_may_count():
-    with running(tell, forwarded_allow_ips="127.0.0.1", forwarded_fields="none") as run:
+@pytest.mark.parametrize("none", ["none", "", None, []])
+def test_none_of_the_fields_may_count(none):
+    with running(tell, forwarded_allow_ips="127.0.0.1", forwarded_fields=none) as run:
         lines = run.ask(get("/", *FIELDS)).body.decode().split("\n")
     assert lines[:3] == ["127.0.0.1", "http", "test"]
     assert len(lines) == 3 + len(FIELDS)  # the app may have a middleware for them
 
 
-@pytest.mark.parametrize("named", ["x-forwarded-prefix", "host", "", "x-forwarded-for,", ["x-real-ip"], 3])
+@pytest.mark.parametrize("named", ["x-forwarded-prefix", "host", "x-forwarded-for,", ["x-real-ip"], 3])
 def test_a_field_of_which_the_server_knows_nothing_can_not_be_named(named):
     with greenserve.listen(("127.0.0.1", 0)) as sock, pytest.raises(SettingError, match="forwarded_fields"):
         Server(sock, tell, forwarded_fields=named)
