@@ -196,8 +196,8 @@ class HttpProtocol(HookedConnection):
             self._unparked = 0
         else:
             self._unparked += 1
-            if self._unparked > _PIPELINE_BUDGET:
-                self._unparked = 1
+            if self._unparked >= _PIPELINE_BUDGET:
+                self._unparked = 0
                 sleep(0)
         last = self._last_head
         try:
@@ -230,7 +230,8 @@ class HttpProtocol(HookedConnection):
         started = 0.0
         if is_logged or meter is not None:
             # When the hub saw its bytes; those of a pipeline have been there since the answer before. No clock is read.
-            started = self.started = self.idle_since if self._unparked else server.hub.now
+            seen, idle_since = server.hub.now, self.idle_since
+            started = self.started = seen if seen > idle_since else idle_since  # noqa: FURB136 - max() costs a call
         try:
             response.execute(server.app, environ)
         except BaseException as exc:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
 import greenserve
@@ -117,3 +119,25 @@ def test_a_request_that_runs_says_since_when():
         run.ask(get())
     assert seen[0] == 0.0
     assert seen[-1] > 0.0
+
+
+@pytest.mark.parametrize("early", [b"\r\n", b"G", get()[:-1]])
+def test_a_request_behind_another_one_has_been_there_since_its_last_bytes_came(early):
+    """And not since the answer before it: what the client lets the server wait for is not the server's time."""
+    seen = []
+
+    def look(environ, start_response):
+        (protocol,) = run.server.connections
+        seen.append(protocol.started)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    with running(look, log_output=False) as run:
+        run.server.meter = Meter()
+        client = run.connect()
+        client.send(get() + early)
+        client.read()
+        later = monotonic()
+        client.send(get() if early == b"\r\n" else get()[len(early) :])
+        client.read()
+    assert seen[0] < later <= seen[1]
