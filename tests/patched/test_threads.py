@@ -41,6 +41,7 @@ def test_many_may_join_one_thread_and_the_main_one_too() -> None:
         run_script(
             """
         import threading, time
+        from greenserve import execute
         native = monkey.original("threading")
         ended = []
 
@@ -57,8 +58,8 @@ def test_many_may_join_one_thread_and_the_main_one_too() -> None:
         slow.join()
         for thread in joining:
             thread.join()
-        while any(thread.is_alive() for thread in outside):
-            time.sleep(0.001)
+        for thread in outside:
+            execute(thread.join)
         print(ended == [False] * 8)
         for _ in range(3):
             threading.Thread(target=threading.main_thread().join).start()
