@@ -6,7 +6,6 @@ Knows no settings and no server.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType, ModuleType, TracebackType
 from typing import Any
 
+from greenserve._suggest import suggestion
 from greenserve.errors import GreenserveError
 
 __all__ = ["AppError", "load_app"]
@@ -128,8 +128,7 @@ def _get(value: Any, name: str, of: str) -> Any:
     try:
         return getattr(value, name)
     except AttributeError:
-        close = difflib.get_close_matches(name, dir(value), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = suggestion(name, dir(value))
         if isinstance(value, ModuleType) and hasattr(value, "__path__") and importlib.util.find_spec(f"{of}.{name}"):
             hint = f", but there is a module of that name; did you mean {of}.{name}:{_NAMES[-1]}?"
         raise AppError(f"{of!r} has no {name!r}{hint}") from None

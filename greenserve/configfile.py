@@ -7,7 +7,6 @@ What a Python file calls by another name than a setting's is its own: helpers, i
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 import re
 import traceback
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve import extras
+from greenserve._suggest import suggestion
 from greenserve.config import Source
 from greenserve.errors import GreenserveError
 from greenserve.settings import ALIASES, SETTINGS
@@ -178,8 +178,8 @@ def _run_python(path: str, absolute: str, content: bytes) -> ConfigFile:
 def _remark(name: str, known: list[str]) -> str | None:
     if name in WITHOUT_EFFECT:
         return f"has no effect: {WITHOUT_EFFECT[name]}"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-    return f"is not a setting; did you mean {close[0]}?" if close else None
+    meant = suggestion(name, known, cutoff=0.85)
+    return f"is not a setting{meant}" if meant else None
 
 
 def _assignments(content: bytes) -> dict[str, int]:

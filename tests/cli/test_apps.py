@@ -119,8 +119,8 @@ def test_a_factory_is_called(write: WRITE, target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "factory", "message"),
     [
-        ("shop_five:helo", False, "'shop_five' has no 'helo'; did you mean 'hello'?"),
-        ("shop_five:holder.iner", False, "'shop_five.holder' has no 'iner'; did you mean 'inner'?"),
+        ("shop_five:helo", False, "'shop_five' has no 'helo'; did you mean hello?"),
+        ("shop_five:holder.iner", False, "'shop_five.holder' has no 'iner'; did you mean inner?"),
         ("shop_five", False, "module 'shop_five' has no 'application' and no 'app'. It has 'create_app'"),
         ("shop_five:text", False, "'shop_five:text' is of type str and can't be called"),
         ("shop_five:no_app", True, "what 'shop_five:no_app' returned is of type NoneType and can't be called"),
