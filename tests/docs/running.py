@@ -38,6 +38,9 @@ BLOCK_TIMEOUT = 30.0
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
 
+# What the command prints when all that it has started serves.
+ANNOUNCED = "(Ctrl-C stops)"
+
 
 class Command(NamedTuple):
     """One command of a console block, and the output that the page shows for it."""
@@ -76,6 +79,22 @@ class Served:
                     raise AssertionError(f"no answer after {START_TIMEOUT} s: {exc}\n{self.text()}") from exc
                 raise AssertionError(f"ended with {code} before it served\n{self.text()}") from exc
             return
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until it has printed ``text``: with several workers it does so once all of them serve.
+
+        Raises:
+            AssertionError: The process ended, or the time did.
+        """
+        deadline = time.monotonic() + START_TIMEOUT
+        while text not in self.text():
+            # A file tells nobody that it grows: look again, unless the process ends.
+            try:
+                code = self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                assert time.monotonic() < deadline, f"no {text!r} after {START_TIMEOUT} s\n{self.text()}"
+            else:
+                assert text in self.text(), f"ended with {code} before it printed {text!r}\n{self.text()}"
 
     def stop(self) -> None:
         """Ask it to stop, as a terminal or a service manager would. Killed if it doesn't.
@@ -196,6 +215,8 @@ class PageRun:
             served.wait_for(self.ports[port])
             if path := block.markers["serve"]:
                 check_get(self.ports[port], path)
+        if ANNOUNCED in shown:
+            served.wait_for_text(ANNOUNCED)
 
     def _stop(self, block: Block, shown: str, served: Served) -> str:
         """Stop a server and hold what it printed against the page. Return what is wrong, or nothing."""
