@@ -49,6 +49,15 @@ PROCESS_SETTINGS = (
         group=_PROCESSES,
     ),
     Setting(
+        "batch_scheduling",
+        Flag(),
+        True,
+        "Have a worker that wakes wait until whoever has its core is done (SCHED_BATCH of Linux): on busy cores its "
+        "connections are then served many at a time, for less CPU each. Off: it takes the core at once, which is for "
+        "workers beside a program that computes all the time.",
+        group=_PROCESSES,
+    ),
+    Setting(
         "pidfile",
         OrOff(Text("FILE", "a file"), "none"),
         None,

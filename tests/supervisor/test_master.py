@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from pathlib import Path
 
-from tests.supervisor.running import running
+import pytest
+
+from tests.supervisor.running import APP, running
+
+# Says by which policy of the system's it runs.
+POLICY = APP.replace("{os.getpid()}", "{os.sched_getscheduler(0)}")
+
+needs_policies = pytest.mark.skipif(
+    not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER,
+    reason="this system has no such policy, or another one is in force here",
+)
 
 
 def test_a_master_serves_with_its_workers_reloads_and_stops(tmp_path: Path) -> None:
@@ -34,3 +46,23 @@ def test_an_application_that_does_not_load_ends_the_master_with_one_clear_error(
         assert master.wait() == 1
         master.err.wait_for("^greenserve: can't load shop:nothing$")
         master.err.wait_for("'shop' has no 'nothing'")
+
+
+@needs_policies
+@pytest.mark.parametrize(
+    ("args", "policy"),
+    [((), "SCHED_BATCH"), (("--no-batch-scheduling",), "SCHED_OTHER")],
+    ids=["by default", "turned off"],
+)
+def test_a_worker_that_wakes_lets_others_finish_unless_told_not_to(
+    tmp_path: Path, args: tuple[str, ...], policy: str
+) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1", *args, app=POLICY) as master:
+        assert master.get() == f"{getattr(os, policy)} /"
+
+
+@needs_policies
+@pytest.mark.skipif(shutil.which("chrt") is None, reason="chrt is not installed")
+def test_a_policy_that_somebody_chose_stays(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "1", app=POLICY, prefix=("chrt", "--idle", "0")) as master:
+        assert master.get() == f"{os.SCHED_IDLE} /"

