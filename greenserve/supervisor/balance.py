@@ -7,6 +7,9 @@ the worker that happens to run first would serve nearly everything.
 What this means for us: each worker shows in shared memory how many connections it has. One that is ahead of another
 waits for a moment before it takes the next, which that other is then already taking; and no longer, since it may be
 busy with something else. This costs only whoever is ahead, and only while connections come.
+
+Clients that will come back to one worker count there for a while, whether they are connected or not: else those that
+come one by one, while nobody is busy, would nearly all belong to the worker that wakes first.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
+from operator import add
 from typing import Any
 
 from greenserve.core.waiters import sleep
@@ -44,16 +48,18 @@ class Shares:
     """How many connections each worker has. Made by the master, written by each worker in its place.
 
     Two workers are at one place while the new one begins and the old one leaves: it shows the figure of the new one.
+    The clients are those of the place, and stay.
     """
 
-    __slots__ = ("_counts", "_holders", "_page", "_used")
+    __slots__ = ("_clients", "_counts", "_holders", "_page", "_used")
 
     def __init__(self) -> None:
-        self._page = mmap.mmap(-1, 4 * (1 + 2 * _PLACES))
+        self._page = mmap.mmap(-1, 4 * (1 + 3 * _PLACES))
         numbers = memoryview(self._page).cast("I")
         self._counts = numbers[:_PLACES]
         self._holders = numbers[_PLACES : 2 * _PLACES]  # the process that shows itself at the place, or 0
-        self._used = numbers[2 * _PLACES :]  # how many places may be in use, in shared memory too
+        self._clients = numbers[2 * _PLACES : 3 * _PLACES]  # that came of late, and will come back
+        self._used = numbers[3 * _PLACES :]  # how many places may be in use, in shared memory too
         for place in range(_PLACES):
             self._counts[place] = _ABSENT
 
@@ -85,9 +91,23 @@ class Shares:
         """Whether there is a worker of this number that serves."""
         return number < _PLACES and self._counts[number] != _ABSENT
 
-    def is_ahead(self, connections: int) -> bool:
-        """Whether a worker with so many connections has clearly more than another one."""
-        least = min(self._counts[: self._used[0]], default=_ABSENT)
+    def welcome(self, number: int) -> None:
+        """A client has come to the worker of this number that will come back to it."""
+        if number < _PLACES:
+            self._clients[number] += 1
+
+    def age(self, number: int) -> None:
+        """Let the clients of this place count for a little less: twice a second, so that they do for half a minute."""
+        if number < _PLACES:
+            clients = self._clients[number]
+            self._clients[number] = clients - (clients + 63) // 64
+
+    def is_ahead(self, number: int, connections: int) -> bool:
+        """Whether the worker of this number, with so many connections, has clearly more than another one."""
+        used = self._used[0]
+        least = min(map(add, self._counts[:used], self._clients[:used]), default=_ABSENT)
+        if number < _PLACES:
+            connections += self._clients[number]
         return connections > least + _TOLERANCE + least // _TOLERANCE_PART
 
 
@@ -123,7 +143,7 @@ class SharedListener(GreenSocket):
         if self.gettimeout() != 0.0:
             connections = self.count()
             self._shares.show(self._number, connections)
-            if not self._shares.is_ahead(connections):
+            if not self._shares.is_ahead(self._number, connections):
                 self._forgive()
             elif self._credit:
                 self._credit -= 1
@@ -151,6 +171,6 @@ class SharedListener(GreenSocket):
                 self._forgive()
             connections = self.count()
             self._shares.show(self._number, connections)
-            if not self._shares.is_ahead(connections):
+            if not self._shares.is_ahead(self._number, connections):
                 self._forgive()
                 return

@@ -251,13 +251,14 @@ class WorkerProcess:
     # Pulse ----------------------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        """Show the pulse, look at age and size, and come again."""
+        """Show the pulse, look at age and size, let old clients count less, and come again."""
         server = self.server
         assert server is not None
         now = monotonic()
         rss = resident_bytes()
         beat = Beat(now, max(0.0, now - self._due), rss, len(server.connections), server.requests, server.failed)
         self._worker.pulse.write(beat)
+        self.master.shares.age(self.number)
         if not self._retires and (reason := self._why_retire(beat)):
             self._retires = True
             self._tell("retire", reason)

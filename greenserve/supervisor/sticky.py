@@ -3,6 +3,9 @@
 The number of the place is in a cookie of ours, and in the ids of Socket.IO's sessions, which clients send without a
 cookie too: `greenserve.contrib` puts it there. A session's goes first, since only its owner knows it.
 
+Who has neither is served by the worker that has accepted the connection, and counts there as a client that will come
+back (`balance.py`), so that each worker gets as many.
+
 A proxy sends requests of many clients over one connection, so this is decided for each request, when its head has been
 read. If another worker is its owner, that gets the connection (SCM_RIGHTS, unix(7)) and the bytes that were read from
 it, over a Unix socket, and serves it on from there; until a request comes that is somebody else's. Handing over costs
@@ -187,10 +190,13 @@ class Handover:
         """Take no more: the next worker of this number does."""
         self._listener.close()
 
-    def place_for(self, environ: Environ) -> int | None:
-        """Return the number of the other worker that a request belongs to; None if it is served here."""
-        number = owner_of(environ)
-        return None if number is None or number == self._number or not self._shares.is_present(number) else number
+    def welcome(self) -> None:
+        """A client has come that will come back to this worker."""
+        self._shares.welcome(self._number)
+
+    def is_elsewhere(self, owner: int) -> bool:
+        """Whether another worker, which is there, has this number."""
+        return owner != self._number and self._shares.is_present(owner)
 
     def wrap(self, app: WSGIApp) -> WSGIApp:
         """Return ``app`` with the cookie added to answers to whoever has none that leads here."""
@@ -287,12 +293,16 @@ class StickyProtocol(HttpProtocol):
         self._last_head = None
         if environ is None or self.conn.is_tls:
             return environ
-        number = self.handover.place_for(environ)
-        if number is None:
+        handover, owner = self.handover, owner_of(environ)
+        if owner is None:
+            if not self.served:  # once for a connection: who keeps no cookies does not come back with the next request
+                handover.welcome()
+            return environ
+        if not handover.is_elsewhere(owner):
             return environ
         message = encode(self.address, self._local, rebuild_head(environ) + self.rfile.buffer)
         # Without an environ there is no request: the connection ends here, and our copy of it is closed.
-        return None if self.handover.send(number, self.conn, message) else environ
+        return None if handover.send(owner, self.conn, message) else environ
 
 
 def check_settings(config: Config) -> None:

@@ -74,18 +74,18 @@ def test_many_workers_start_reload_and_stop_while_clients_connect(tmp_path: Path
 
 def test_who_has_clearly_more_connections_than_another_one_is_ahead() -> None:
     shares = Shares()
-    assert not shares.is_ahead(1000), "there is nobody else"
+    assert not shares.is_ahead(1, 1000), "there is nobody else"
     shares.enter(0)
     shares.enter(1)
     shares.show(0, 10)
     shares.show(1, 40)
-    assert not shares.is_ahead(13)
-    assert shares.is_ahead(14)
+    assert not shares.is_ahead(1, 13)
+    assert shares.is_ahead(1, 14)
     shares.withdraw(0)
-    assert not shares.is_ahead(47)
-    assert shares.is_ahead(48)
+    assert not shares.is_ahead(1, 47)
+    assert shares.is_ahead(1, 48)
     shares.withdraw(1)
-    assert not shares.is_ahead(1000)
+    assert not shares.is_ahead(1, 1000)
 
 
 def test_the_place_of_a_worker_is_its_replacements_as_soon_as_that_is_there() -> None:
@@ -99,8 +99,8 @@ def test_the_place_of_a_worker_is_its_replacements_as_soon_as_that_is_there() ->
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     shares.show(0, 100)  # by the old one, which still has some
-    assert not shares.is_ahead(9)
-    assert shares.is_ahead(10)
+    assert not shares.is_ahead(1, 9)
+    assert shares.is_ahead(1, 10)
     shares.leave(0)
     assert shares.is_present(0)
     shares.enter(0)
@@ -113,8 +113,31 @@ def test_a_worker_beyond_the_last_place_takes_what_comes() -> None:
     shares.enter(5000)
     shares.show(5000, 1)
     shares.leave(5000)
+    shares.welcome(5000)
+    shares.age(5000)
     shares.withdraw(5000)
-    assert not shares.is_ahead(1000)
+    assert not shares.is_ahead(5000, 1000)
+
+
+def test_clients_that_will_come_back_count_for_a_while_as_connections_do() -> None:
+    shares = Shares()
+    for number in range(2):
+        shares.enter(number)
+    for _ in range(3):
+        shares.welcome(0)
+    assert shares.is_ahead(0, 0)
+    assert not shares.is_ahead(1, 2)
+    shares.enter(0)  # its replacement has the same clients
+    assert shares.is_ahead(0, 0)
+    shares.welcome(1)
+    assert not shares.is_ahead(0, 0)
+    for _ in range(10_000):
+        shares.welcome(0)
+    seen = 0
+    while shares.is_ahead(0, 0):
+        shares.age(0)
+        seen += 1
+    assert 200 < seen < 500
 
 
 CLIENTS = 100

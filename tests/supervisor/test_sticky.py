@@ -221,6 +221,16 @@ def test_each_client_stays_on_its_worker_whoever_shares_its_connection(tmp_path:
 
 
 @pytest.mark.system
+def test_clients_that_come_one_by_one_while_nobody_is_busy_are_dealt_evenly(tmp_path: Path) -> None:
+    with running(tmp_path, "shop:app", "--workers", "2", "--sticky", "cookie", app=SESSIONS) as master:
+        workers = []
+        for number in range(60):
+            with closing(connect(master)) as connection:
+                workers.append(Client(f"c{number}").visit(connection))
+        assert 0.35 <= workers.count(workers[0]) / len(workers) <= 0.65
+
+
+@pytest.mark.system
 def test_a_pipeline_of_several_clients_is_answered_in_its_order(tmp_path: Path) -> None:
     with running(tmp_path, "shop:app", "--workers", "3", "--sticky", "cookie", app=SESSIONS) as master:
         with socket.create_connection(("127.0.0.1", master.port), timeout=DEADLINE) as sock:

@@ -64,5 +64,5 @@ def test_clients_that_poll_keep_their_sessions_on_four_workers(tmp_path: Path) -
             for number, poller in enumerate(pollers):
                 assert poller.say(f"{number} says {count}") == f"{number} says {count}"
         cookies = {poller._cookie for poller in pollers}
-        assert len(cookies) > 1, "all of them were on one worker"
+        assert len(cookies) >= 3, "they are not dealt"
         assert master.stop() == 0
