@@ -3,8 +3,8 @@
 The number of the place is in a cookie of ours, and in the ids of Socket.IO's sessions, which clients send without a
 cookie too: `greenserve.contrib` puts it there. A session's goes first, since only its owner knows it.
 
-Who has neither is served by the worker that has accepted the connection, and counts there as a client that will come
-back (`balance.py`), so that each worker gets as many.
+Who has neither, or a number where nobody is, is served by the worker that has accepted the connection, and counts there
+as a client that will come back (`balance.py`), so that each worker gets as many.
 
 A proxy sends requests of many clients over one connection, so this is decided for each request, when its head has been
 read. If another worker is its owner, that gets the connection (SCM_RIGHTS, unix(7)) and the bytes that were read from
@@ -190,9 +190,10 @@ class Handover:
         """Take no more: the next worker of this number does."""
         self._listener.close()
 
-    def welcome(self) -> None:
-        """A client has come that will come back to this worker."""
-        self._shares.welcome(self._number)
+    def welcome(self, owner: int | None) -> None:
+        """Count the client of a request that is served here as one that will come back, unless this is its owner."""
+        if owner != self._number:
+            self._shares.welcome(self._number)
 
     def is_elsewhere(self, owner: int) -> bool:
         """Whether another worker, which is there, has this number."""
@@ -294,15 +295,13 @@ class StickyProtocol(HttpProtocol):
         if environ is None or self.conn.is_tls:
             return environ
         handover, owner = self.handover, owner_of(environ)
-        if owner is None:
-            if not self.served:  # once for a connection: who keeps no cookies does not come back with the next request
-                handover.welcome()
-            return environ
-        if not handover.is_elsewhere(owner):
-            return environ
-        message = encode(self.address, self._local, rebuild_head(environ) + self.rfile.buffer)
-        # Without an environ there is no request: the connection ends here, and our copy of it is closed.
-        return None if handover.send(owner, self.conn, message) else environ
+        if owner is not None and handover.is_elsewhere(owner):
+            message = encode(self.address, self._local, rebuild_head(environ) + self.rfile.buffer)
+            if handover.send(owner, self.conn, message):
+                return None  # without an environ there is no request: the connection ends here, and our copy is closed
+        if not self.served:  # once for a connection: who keeps no cookies does not come back with the next request
+            handover.welcome(owner)
+        return environ
 
 
 def check_settings(config: Config) -> None:
